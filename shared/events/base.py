@@ -1,0 +1,96 @@
+"""What every published event is made of, and how it reads and writes its bytes."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from functools import cache
+from typing import Any, ClassVar, Generic, TypeVar
+from uuid import UUID
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A fact, named in the past tense. Unknown optional fields are ignored when it is read."""
+
+    TYPE: ClassVar[str]
+    """`<publisher>.<fact>.v<N>`, the `ce_type` on the wire."""
+    TOPIC: ClassVar[str]
+
+    @property
+    def key(self) -> str:
+        """What the event is about; everything with one key is in order in one partition."""
+        raise NotImplementedError(f"{type(self).__name__} has no key")
+
+    @property
+    def source(self) -> str:
+        return self.TYPE.partition(".")[0]
+
+
+class CustomerEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """A fact about one customer."""
+
+    customer_id: UUID
+
+    @property
+    def key(self) -> str:
+        return str(self.customer_id)
+
+
+E_co = TypeVar("E_co", bound=Event, covariant=True)
+E = TypeVar("E", bound=Event)
+
+
+class Delivery(msgspec.Struct, Generic[E_co], frozen=True):
+    """An event as a handler gets it: the fact, and what its headers said."""
+
+    id: UUID
+    event: E_co
+    occurred_at: datetime
+    partition: int = 0
+    traceparent: str | None = None
+
+
+class Undecodable(Exception):
+    """Bytes that are not the event they claim to be. `code` is stable: `malformed_event`, `unknown_event_type`."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode(event: Event) -> bytes:
+    return _encoder.encode(event)
+
+
+@cache
+def _decoder(event_type: type[Event]) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(event_type)
+
+
+def decode(event_type: type[E], payload: bytes) -> E:
+    """Raises Undecodable, with the path of the first fault and no value of the payload."""
+    try:
+        decoded: E = _decoder(event_type).decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+        raise Undecodable("malformed_event", without_values(str(fault))) from None
+    return decoded
+
+
+def without_values(fault: str) -> str:
+    """msgspec's message without the value that it may quote: payloads can hold personal data."""
+    what, _, where = fault.partition(" - at ")
+    if "Invalid" in what and "value" in what:
+        what = what.split(" value ")[0] + " value"
+    return f"{what} at {where.strip('`')}" if where else what
+
+
+def concrete_events(base: type[Event] = Event) -> Iterator[type[Event]]:
+    """Every declared event below `base`."""
+    for event_type in base.__subclasses__():
+        if "TYPE" in vars(event_type):
+            yield event_type
+        yield from concrete_events(event_type)

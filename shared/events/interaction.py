@@ -1,0 +1,60 @@
+"""What the interaction service publishes."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar
+from uuid import UUID
+
+from shared.events.base import CustomerEvent
+from shared.events.corebanking import ComplaintOutcome, ContactChannel
+
+TOPIC = "interaction.events"
+
+
+class Outcome(StrEnum):
+    """How a manager's effort to keep a customer ended."""
+
+    SAVED = "saved"
+    LOST = "lost"
+    NOT_A_RISK = "not_a_risk"
+
+
+class ContactLogged(CustomerEvent, frozen=True, kw_only=True, omit_defaults=True):
+    TYPE: ClassVar[str] = "interaction.contact_logged.v1"
+    TOPIC: ClassVar[str] = TOPIC
+    contact_id: UUID
+    channel: ContactChannel
+    occurred_at: datetime
+    manager_id: str | None = None
+    alert_id: UUID | None = None
+    by_customer: bool = False
+
+
+class ComplaintChanged(CustomerEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """State of a complaint; it is open until `resolved_at`."""
+
+    TYPE: ClassVar[str] = "interaction.complaint_changed.v1"
+    TOPIC: ClassVar[str] = TOPIC
+    complaint_id: UUID
+    revision: int
+    opened_at: datetime
+    resolved_at: datetime | None = None
+    outcome: ComplaintOutcome | None = None
+
+
+class SurveyAnswered(CustomerEvent, frozen=True, kw_only=True, omit_defaults=True):
+    TYPE: ClassVar[str] = "interaction.survey_answered.v1"
+    TOPIC: ClassVar[str] = TOPIC
+    survey_id: UUID
+    answered_at: datetime
+    score: int
+
+
+class RetentionOutcomeRecorded(CustomerEvent, frozen=True, kw_only=True, omit_defaults=True):
+    TYPE: ClassVar[str] = "interaction.retention_outcome_recorded.v1"
+    TOPIC: ClassVar[str] = TOPIC
+    outcome_id: UUID
+    alert_id: UUID
+    outcome: Outcome
+    recorded_by: str
+    recorded_at: datetime

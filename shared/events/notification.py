@@ -1,0 +1,40 @@
+"""What the notification service publishes."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar
+from uuid import UUID
+
+from shared.events.base import CustomerEvent
+
+TOPIC = "notification.events"
+
+
+class Channel(StrEnum):
+    INBOX = "inbox"
+    EMAIL = "email"
+
+
+class AlertDelivered(CustomerEvent, frozen=True, kw_only=True, omit_defaults=True):
+    TYPE: ClassVar[str] = "notification.alert_delivered.v1"
+    TOPIC: ClassVar[str] = TOPIC
+    alert_id: UUID
+    manager_id: str
+    channel: Channel
+    delivered_at: datetime
+
+
+class AlertAcknowledged(CustomerEvent, frozen=True, kw_only=True, omit_defaults=True):
+    TYPE: ClassVar[str] = "notification.alert_acknowledged.v1"
+    TOPIC: ClassVar[str] = TOPIC
+    alert_id: UUID
+    manager_id: str
+    acknowledged_at: datetime
+
+
+class AlertSnoozed(CustomerEvent, frozen=True, kw_only=True, omit_defaults=True):
+    TYPE: ClassVar[str] = "notification.alert_snoozed.v1"
+    TOPIC: ClassVar[str] = TOPIC
+    alert_id: UUID
+    manager_id: str
+    snoozed_until: datetime

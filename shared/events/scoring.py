@@ -1,0 +1,63 @@
+"""What the scoring service publishes."""
+
+from datetime import date, datetime
+from enum import StrEnum
+from typing import ClassVar
+from uuid import UUID
+
+import msgspec
+
+from shared.events.base import CustomerEvent
+
+TOPIC = "scoring.events"
+
+
+class RiskBand(StrEnum):
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class AlertClosure(StrEnum):
+    """Why an alert closed."""
+
+    OUTCOME = "outcome"
+    RECOVERY = "recovery"
+    DEPARTURE = "departure"
+
+
+class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A line of the scorecard that applies: its points, and a sentence a manager can say aloud."""
+
+    code: str
+    points: int
+    text: str
+
+
+class RiskBandChanged(CustomerEvent, frozen=True, kw_only=True, omit_defaults=True):
+    TYPE: ClassVar[str] = "scoring.risk_band_changed.v1"
+    TOPIC: ClassVar[str] = TOPIC
+    scored_on: date
+    points: int
+    band: RiskBand
+
+
+class ChurnAlertRaised(CustomerEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Risk crossed the threshold from below. `is_historic`: found more than 7 days late, so nobody is told."""
+
+    TYPE: ClassVar[str] = "scoring.churn_alert_raised.v1"
+    TOPIC: ClassVar[str] = TOPIC
+    alert_id: UUID
+    raised_on: date
+    points: int
+    reasons: tuple[Reason, ...]
+    is_historic: bool = False
+
+
+class ChurnAlertClosed(CustomerEvent, frozen=True, kw_only=True, omit_defaults=True):
+    TYPE: ClassVar[str] = "scoring.churn_alert_closed.v1"
+    TOPIC: ClassVar[str] = TOPIC
+    alert_id: UUID
+    closed_at: datetime
+    closure: AlertClosure
+    is_historic: bool = False
