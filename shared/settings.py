@@ -1,0 +1,74 @@
+"""What the platform under every service is told: BRANCHLINE_* in the environment, each with its default."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, HttpUrl, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Environment(StrEnum):
+    DEMO = "demo"
+    """One machine, invented customers: the demo issuer runs here and nowhere else."""
+    PRODUCTION = "production"
+
+
+class PlatformSettings(BaseSettings):
+    """Read once, where a process is put together, and handed on."""
+
+    model_config = SettingsConfigDict(env_prefix="BRANCHLINE_", extra="ignore", use_attribute_docstrings=True)
+
+    environment: Environment = Environment.PRODUCTION
+    """What is allowed here; only `demo` starts the demo issuer."""
+    home: Path = Path(".branchline")
+    """Where the demo keeps its database, keys and mails."""
+    host: str = "127.0.0.1"
+    """The address to listen on; a container says 0.0.0.0."""
+    port: int = Field(default=8080, ge=0, le=65535)
+    """The port to listen on; of the gateway in the demo, of the service in a container."""
+    public_url: str = "http://127.0.0.1:8080"
+    """What the services are reached under from outside, without a slash at its end; in links and problem types."""
+
+    oidc_issuer: str = "http://127.0.0.1:8080/demo"
+    """The `iss` of every token that is accepted, to the letter."""
+    oidc_audience: str = "branchline"
+    """The `aud` of every token that is accepted."""
+    jwks_url: str | None = None
+    """Where the issuer's keys are; without it the issuer's discovery document says."""
+    token_leeway_seconds: int = Field(default=30, ge=0, le=300)
+    """How far the issuer's clock may be from ours."""
+
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins whose pages may call the APIs, separated by commas; none by default."""
+    body_limit_bytes: int = Field(default=1_048_576, ge=1024)
+    """The greatest request body; an operation that takes more says so itself."""
+    request_timeout_seconds: float = Field(default=5, gt=0, le=300)
+    """After which a request is given up; a write transaction stays under it."""
+    rate_limit_per_second: float = Field(default=50, gt=0)
+    """Requests a second that one principal may go on sending, in each process."""
+    rate_limit_burst: int = Field(default=200, ge=1)
+    """Requests that one principal may send at once."""
+
+    kafka: str | None = None
+    """`host:port` of Kafka's bootstrap servers, separated by commas; without it the embedded transport."""
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    """The least level that is logged."""
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _exact(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        if "*" in origins:
+            raise ValueError("names each origin; * would let any page call the APIs")
+        return origins
+
+    @field_validator("public_url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        HttpUrl(value)
+        return value.rstrip("/")
