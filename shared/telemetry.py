@@ -7,6 +7,7 @@ without it they are still numbered, passed on and named in logs and answers.
 
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, MutableMapping
@@ -33,46 +34,12 @@ HTTP_SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 
-PERSONAL = frozenset(
-    [
-        "name",
-        "customer_name",
-        "full_name",
-        "given_name",
-        "family_name",
-        "first_name",
-        "last_name",
-        "display_name",
-        "phone",
-        "phone_number",
-        "mobile",
-        "email",
-        "email_address",
-        "address",
-        "street",
-        "postcode",
-        "document",
-        "document_number",
-        "passport_number",
-        "id_number",
-        "birth_date",
-        "date_of_birth",
-        "born_on",
-        "birth_number",
-        "note",
-        "notes",
-        "comment",
-        "text",
-        "body",
-        "payload",
-        "query",
-        "password",
-        "secret",
-        "token",
-        "access_token",
-        "authorization",
-        "cookie",
-    ]
+PERSONAL = re.compile(
+    r"(?:(?:customer|full|given|family|first|last|display)_)?name"
+    r"|(?:.*_)?(?:phone|phone_number|mobile|email|address|street|postcode|document|document_number|passport_number"
+    r"|id_number|birth_date|date_of_birth|birth_number|note|notes|comment|text|body|payload|query"
+    r"|password|secret|token|authorization|cookie)",
+    re.IGNORECASE,
 )
 """Keys whose values are personal or secret, wherever they stand in a log record."""
 
@@ -238,7 +205,7 @@ def redact(_: Any, __: str, record: Record) -> Record:
 
 
 def _redacted(key: object, value: Any) -> Any:
-    if isinstance(key, str) and key.lower() in PERSONAL:
+    if isinstance(key, str) and PERSONAL.fullmatch(key):
         return REDACTED
     if isinstance(value, Mapping):
         return {inner: _redacted(inner, each) for inner, each in value.items()}
