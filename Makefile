@@ -1,0 +1,87 @@
+# Branchline's commands. Each sets up what it needs; a second run finds it done.
+#   make demo          the whole line on http://127.0.0.1:8080 with a sample bank; Ctrl-C stops it
+#   make demo-reset    forgets the demo's bank
+#   make test          everything: format, lint, types, import contracts, migrations, documents, tests
+#   make compose-test  the containers: journeys through the gateway, then every container killed while events flow
+#   make up, down      the containers, to look at
+#   make format        puts the code into its format
+#   make lock          locks requirements/*.in with hashes; UPGRADE=1 to newer versions
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo demo-reset test compose-test up down format lock installed-demo installed-dev
+.NOTPARALLEL:
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: installed-demo
+	@exec $(BIN)/branchline demo
+
+demo-reset: installed-demo
+	@exec $(BIN)/branchline demo-reset
+
+test: installed-dev
+	$(call heading,format: ruff format)
+	@$(BIN)/ruff format --check .
+	$(call heading,lint: ruff check)
+	@$(BIN)/ruff check .
+	$(call heading,types: mypy)
+	@$(BIN)/mypy
+	$(call heading,import contracts: lint-imports)
+	@$(BIN)/lint-imports
+	$(call heading,migrations: every service from nothing to its models)
+	@$(BIN)/branchline check-migrations
+	$(call heading,generated documents)
+	@$(BIN)/branchline docs --check
+	$(call heading,tests: pytest)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+compose-test: installed-dev
+	@exec $(BIN)/python -m tests.compose
+
+up: .env
+	@deploy/compose/compose up --build --detach
+	@echo "Branchline answers on http://127.0.0.1:$${BRANCHLINE_PORT:-8080}/docs when 'docker ps' calls all of it healthy."
+
+down:
+	@deploy/compose/compose down
+
+# Every checkout has secrets of its own; none are in the tree.
+.env:
+	@deploy/compose/secrets >$@.new && mv $@.new $@
+
+format: installed-dev
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: installed-dev
+	$(call lock,base)
+	$(call lock,demo,-c base.txt)
+	$(call lock,dev,-c demo.txt)
+
+installed-demo installed-dev: installed-%:
+	@if ! $(venv_is_ours); then \
+	  if ! $(python_is_right); then \
+	    echo "Branchline needs Python 3.11 to 3.14; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -n 1)." >&2; \
+	    echo "Name one that is: make $(MAKECMDGOALS) PYTHON=python3.13" >&2; \
+	    exit 1; \
+	  fi; \
+	  $(PYTHON) -m venv --clear .venv || exit 1; \
+	fi; \
+	for have in $* dev; do \
+	  if cksum requirements/$$have.txt pyproject.toml | cmp -s - .venv/installed-$$have; then exit 0; fi; \
+	done; \
+	echo "Installing what requirements/$*.txt locks into .venv; this is done once."; \
+	$(pip) --require-hashes -r requirements/$*.txt && \
+	$(pip) --no-deps --no-build-isolation -e . && \
+	cksum requirements/$*.txt pyproject.toml >.venv/installed-$*
+
+# A checkout that was moved or copied, or a Python that was removed, leaves a .venv that no longer works.
+venv_is_ours = { grep -q ' $(CURDIR)/\.venv$$' .venv/pyvenv.cfg && $(BIN)/python -c ''; } 2>/dev/null
+python_is_right = $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null
+pip = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+heading = @printf '\n== %s\n' '$(1)'
+lock = cd requirements && ../$(BIN)/uv pip compile -q $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-emit-find-links $(2) -o $(1).txt $(1).in
