@@ -1,5 +1,6 @@
 """What every published event is made of, and how it reads and writes its bytes."""
 
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from functools import cache
@@ -51,12 +52,17 @@ class Delivery(msgspec.Struct, Generic[E_co], frozen=True):
 
 
 class Undecodable(Exception):
-    """Bytes that are not the event they claim to be. `code` is stable: `malformed_event`, `unknown_event_type`."""
+    """Bytes that are not the event they claim to be.
 
-    def __init__(self, code: str, detail: str) -> None:
+    `code` is stable (`malformed_event`, `unknown_event_type`, …); `pointer` is the JSON pointer
+    (RFC 6901) of the first fault; `detail` quotes no value, for payloads can hold personal data.
+    """
+
+    def __init__(self, code: str, detail: str, pointer: str = "") -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
+        self.pointer = pointer
 
 
 _encoder = msgspec.json.Encoder()
@@ -71,21 +77,23 @@ def _decoder(event_type: type[Event]) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(event_type)
 
 
-def decode(event_type: type[E], payload: bytes) -> E:
-    """Raises Undecodable, with the path of the first fault and no value of the payload."""
+def decode(event_type: type[E], payload: bytes | msgspec.Raw) -> E:
+    """Raises Undecodable."""
     try:
         decoded: E = _decoder(event_type).decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
-        raise Undecodable("malformed_event", without_values(str(fault))) from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+        raise undecodable(fault) from None
     return decoded
 
 
-def without_values(fault: str) -> str:
-    """msgspec's message without the value that it may quote: payloads can hold personal data."""
-    what, _, where = fault.partition(" - at ")
-    if "Invalid" in what and "value" in what:
-        what = what.split(" value ")[0] + " value"
-    return f"{what} at {where.strip('`')}" if where else what
+def undecodable(fault: Exception) -> Undecodable:
+    """What msgspec says, without the value that it may quote, and with a JSON pointer for its path."""
+    what, _, path = str(fault).partition(" - at ")
+    what = re.sub(r"(Invalid [a-z ]*value) .*", r"\1", what)
+    pointer = re.sub(r"[.\[]", "/", path.strip("`").removeprefix("$").replace("]", ""))
+    if missing := re.fullmatch(r"Object missing required field `(\w+)`", what):
+        pointer += f"/{missing[1]}"
+    return Undecodable("malformed_event", what, pointer)
 
 
 def concrete_events(base: type[Event] = Event) -> Iterator[type[Event]]:

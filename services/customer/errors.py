@@ -1,0 +1,33 @@
+"""What the customer service refuses."""
+
+from shared.web.problems import Problem
+
+
+class CustomerNotFound(Problem):
+    status, code, title = 404, "customer_not_found", "No such customer, or not one that you look after"
+    remedy = "Search for the customer; ask your branch head when somebody else looks after them."
+
+
+class AccountNotFound(Problem):
+    status, code, title = 404, "account_not_found", "No such account, or not of a customer that you look after"
+    remedy = "Read the accounts of the customer."
+
+
+class BranchNotFound(Problem):
+    status, code, title = 404, "branch_not_found", "No such branch"
+    remedy = "List the branches."
+
+
+class ManagerNotFound(Problem):
+    status, code, title = 404, "manager_not_found", "No such manager"
+    remedy = "List the managers."
+
+
+class UnknownManager(Problem):
+    status, code, title = 422, "unknown_manager", "The customer cannot be given to this manager"
+    remedy = "Choose an active manager from the list of managers."
+
+
+class CoreEventNotFound(Problem):
+    status, code, title = 404, "core_event_not_found", "No such event was received"
+    remedy = "Compare source and id with what was sent; send it again if it is missing."

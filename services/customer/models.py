@@ -1,0 +1,215 @@
+"""Tables of the customer service. Personal data lives in `customer` and nowhere else in Branchline."""
+
+from datetime import date, datetime
+from uuid import UUID
+
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, Text, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import DateTime
+
+from shared.database import service_metadata
+
+
+CodePointText = Text(collation="C")
+"""Text in code point order, in which a prefix is a range and an index finds it."""
+
+
+class Base(DeclarativeBase):
+    metadata = service_metadata()
+    type_annotation_map = {int: BigInteger, str: Text, datetime: DateTime(timezone=True)}  # noqa: RUF012 - SQLAlchemy's
+
+
+class Branch(Base):
+    __tablename__ = "branch"
+
+    branch_id: Mapped[str] = mapped_column(primary_key=True)
+    revision: Mapped[int]
+    fingerprint: Mapped[int]
+    name: Mapped[str]
+    parent_branch_id: Mapped[str | None]
+    city: Mapped[str | None]
+    branch_path: Mapped[list[str]] = mapped_column(ARRAY(Text))
+
+
+class Manager(Base):
+    __tablename__ = "manager"
+
+    manager_id: Mapped[str] = mapped_column(primary_key=True)
+    revision: Mapped[int]
+    fingerprint: Mapped[int]
+    branch_id: Mapped[str] = mapped_column(ForeignKey("branch.branch_id"), index=True)
+    name: Mapped[str]
+    email: Mapped[str]
+    is_branch_head: Mapped[bool]
+    is_active: Mapped[bool]
+
+
+class Customer(Base):
+    """`revision` is the core's, `version` ours: it grows with every change and is the ETag."""
+
+    __tablename__ = "customer"
+    __table_args__ = (
+        UniqueConstraint("source", "party_id"),
+        Index("ix_customer_customer_number", "customer_number", "customer_id"),
+        Index("ix_customer_name_key", "name_key", "customer_id"),
+    )
+
+    customer_id: Mapped[UUID] = mapped_column(primary_key=True)
+    source: Mapped[str]
+    party_id: Mapped[str]
+    revision: Mapped[int]
+    fingerprint: Mapped[int]
+    version: Mapped[int]
+    customer_number: Mapped[str] = mapped_column(CodePointText)
+    branch_id: Mapped[str] = mapped_column(ForeignKey("branch.branch_id"), index=True)
+    manager_id: Mapped[str | None] = mapped_column(index=True)
+    deputy_manager_id: Mapped[str | None]
+    is_assigned_here: Mapped[bool] = mapped_column(
+        comment="the core's managers no longer count", server_default="false"
+    )
+    name: Mapped[str | None]
+    name_key: Mapped[str | None] = mapped_column(
+        CodePointText, comment="the name as it is searched: case folded, one space"
+    )
+    birth_on: Mapped[date | None]
+    phone: Mapped[str | None] = mapped_column(index=True)
+    email: Mapped[str | None]
+    address: Mapped[str | None]
+    household_id: Mapped[str | None]
+    customer_since: Mapped[date | None]
+    left_on: Mapped[date | None]
+    updated_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+
+
+class Account(Base):
+    """An account; `balance_minor` is what the core stated last, by (day, sequence), not by arrival."""
+
+    __tablename__ = "account"
+    __table_args__ = (UniqueConstraint("source", "core_account_id"),)
+
+    account_id: Mapped[UUID] = mapped_column(primary_key=True)
+    source: Mapped[str]
+    core_account_id: Mapped[str]
+    revision: Mapped[int]
+    fingerprint: Mapped[int]
+    version: Mapped[int]
+    customer_id: Mapped[UUID] = mapped_column(ForeignKey("customer.customer_id"), index=True, comment="primary holder")
+    kind: Mapped[str]
+    currency: Mapped[str]
+    branch_id: Mapped[str | None]
+    opened_on: Mapped[date]
+    matures_on: Mapped[date | None]
+    closed_on: Mapped[date | None]
+    balance_minor: Mapped[int | None]
+    balance_on: Mapped[date | None]
+    balance_sequence: Mapped[int | None]
+    posted_minor: Mapped[int] = mapped_column(comment="sum of all amounts", server_default="0")
+    transaction_count: Mapped[int] = mapped_column(server_default="0")
+    reconciled_version: Mapped[int | None] = mapped_column(comment="the version when it was reconciled last")
+
+
+class AccountParty(Base):
+    """Everybody with a relation to an account: holder, joint holders, proxies."""
+
+    __tablename__ = "account_party"
+
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("account.account_id", ondelete="cascade"), primary_key=True)
+    customer_id: Mapped[UUID] = mapped_column(ForeignKey("customer.customer_id"), primary_key=True, index=True)
+    relation: Mapped[str] = mapped_column(primary_key=True)
+
+
+class Posting(Base):
+    """The ledger, hash-partitioned by account. Its primary key is the permanent guard against doubles."""
+
+    __tablename__ = "posting"
+    __table_args__ = ({"postgresql_partition_by": "hash (account_id)"},)
+
+    account_id: Mapped[UUID] = mapped_column(primary_key=True)
+    core_transaction_id: Mapped[str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[int] = mapped_column(comment="64 bits of the payload's hash")
+    customer_id: Mapped[UUID] = mapped_column(comment="primary holder when it was posted")
+    booked_on: Mapped[date]
+    sequence: Mapped[int]
+    amount_minor: Mapped[int]
+    kind: Mapped[str]
+    balance_after_minor: Mapped[int | None]
+    is_external: Mapped[bool]
+    reverses_transaction_id: Mapped[str | None]
+    posted_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+
+
+class ReportedFact(Base):
+    """What other systems of the bank reported about a customer, by the bank's own id: each counts once."""
+
+    __tablename__ = "reported_fact"
+
+    source: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    core_id: Mapped[str] = mapped_column(primary_key=True)
+    customer_id: Mapped[UUID]
+    revision: Mapped[int]
+    fingerprint: Mapped[int]
+
+
+class BusinessDay(Base):
+    """The business days that the core closed."""
+
+    __tablename__ = "business_day"
+
+    source: Mapped[str] = mapped_column(primary_key=True)
+    business_date: Mapped[date] = mapped_column(primary_key=True)
+    closed_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+
+
+class ReconciliationFinding(Base):
+    """The sum of an account's amounts and the balance that the core stated differ at the close of a day."""
+
+    __tablename__ = "reconciliation_finding"
+
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("account.account_id", ondelete="cascade"), primary_key=True)
+    as_of: Mapped[date]
+    stated_minor: Mapped[int]
+    posted_minor: Mapped[int]
+    found_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+
+
+class ReceivedEvent(Base):
+    """What became of each event of the core: `applied`, `held`, `parked` or `duplicate`."""
+
+    __tablename__ = "received_event"
+    __table_args__ = (
+        Index(
+            "ix_received_event_unapplied",
+            "outcome",
+            "received_at",
+            "event_id",
+            postgresql_where=text("outcome <> 'applied'"),
+        ),
+    )
+
+    source: Mapped[str] = mapped_column(primary_key=True)
+    event_id: Mapped[str] = mapped_column(primary_key=True)
+    type: Mapped[str]
+    fingerprint: Mapped[int]
+    outcome: Mapped[str]
+    received_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+
+
+class KeptEvent(Base):
+    """The bytes of events that are held until what they name arrives, or parked until somebody mends them."""
+
+    __tablename__ = "kept_event"
+    __table_args__ = (
+        Index("ix_kept_event_waits_for", "waits_for", "source", postgresql_where=text("waits_for is not null")),
+    )
+
+    source: Mapped[str] = mapped_column(primary_key=True)
+    event_id: Mapped[str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[int] = mapped_column(primary_key=True)
+    waits_for: Mapped[str | None] = mapped_column(comment="what a held event names, as kind:id; null when parked")
+    code: Mapped[str]
+    pointer: Mapped[str | None]
+    detail: Mapped[str]
+    payload: Mapped[bytes] = mapped_column(LargeBinary)
+    kept_at: Mapped[datetime] = mapped_column(server_default=text("now()"))

@@ -1,0 +1,142 @@
+"""HTTP bodies of the customer service."""
+
+from datetime import date, datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.customer.use_cases.receiving import Outcome
+from shared.events.corebanking import AccountKind, PartyRelation
+
+StaffId = Annotated[str, Field(min_length=1, max_length=64, examples=["M0107"])]
+
+
+class Money(BaseModel):
+    amount_minor: int = Field(description="Minor units of the currency.", examples=[1_234_500])
+    currency: str = Field(description="ISO 4217.", examples=["CNY"])
+
+
+class Read(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class CustomerRead(Read):
+    customer_id: UUID
+    customer_number: str = Field(examples=["10004217"])
+    name: str | None = Field(examples=["Lin Meiqi"])
+    birth_on: date | None
+    phone: str | None = Field(examples=["+00 555 0142"])
+    email: str | None = Field(examples=["customer@example.invalid"])
+    address: str | None
+    branch_id: str = Field(examples=["B01"])
+    manager_id: str | None = Field(examples=["M0107"])
+    deputy_manager_id: str | None
+    household_id: str | None
+    customer_since: date | None
+    left_on: date | None = Field(description="Set when the customer has left the bank.")
+
+
+class CustomerLookup(BaseModel):
+    customer_ids: list[UUID] = Field(min_length=1, max_length=200)
+
+
+class CustomerSearch(BaseModel):
+    """A body, not a query string: names and phones do not belong into logs of addresses."""
+
+    query: str = Field(
+        min_length=2,
+        max_length=200,
+        description="The beginning of a name or of a customer number, or a whole phone number.",
+        examples=["lin"],
+    )
+
+
+class Customers(BaseModel):
+    items: list[CustomerRead]
+
+
+class AssignmentUpdate(BaseModel):
+    manager_id: StaffId | None = Field(description="Who looks after the customer; null for nobody yet.")
+    deputy_manager_id: StaffId | None = None
+
+
+class AccountRead(Read):
+    account_id: UUID
+    core_account_id: str = Field(description="The bank's own id.", examples=["A00004217-1"])
+    kind: AccountKind
+    currency: str = Field(examples=["CNY"])
+    opened_on: date
+    matures_on: date | None
+    closed_on: date | None
+    balance: Money | None = Field(description="What the core stated last; null until it stated one.")
+    balance_on: date | None
+    transaction_count: int
+    relation: PartyRelation | None = Field(default=None, description="The customer's relation to it.")
+
+
+class Accounts(BaseModel):
+    items: list[AccountRead]
+
+
+class BranchRead(Read):
+    branch_id: str = Field(examples=["B01"])
+    name: str = Field(examples=["Riverside"])
+    city: str | None
+    parent_branch_id: str | None
+
+
+class ManagerRead(Read):
+    manager_id: str = Field(examples=["M0107"])
+    branch_id: str = Field(examples=["B01"])
+    name: str = Field(examples=["Chen Yue"])
+    email: str = Field(description="Work address.", examples=["m0107@bank.example"])
+    is_branch_head: bool
+    is_active: bool
+
+
+class ReceiptError(BaseModel):
+    """One event that was not applied, and why. No value of it is repeated."""
+
+    line: int = Field(description="Of NDJSON, or place in the batch, from 1.", examples=[3])
+    id: str | None = Field(description="The event's id, where it could be read.", examples=["evt-2077"])
+    outcome: Outcome
+    code: str = Field(examples=["malformed_event"])
+    pointer: str = Field(description="JSON pointer into the event.", examples=["/data/amount_minor"])
+    detail: str = Field(examples=["Expected `int`, got `str`"])
+
+
+class IngestionRead(BaseModel):
+    """What became of the events: all that could be applied are, whatever became of the others."""
+
+    received: int
+    applied: int
+    held: int = Field(description="They name what has not arrived yet, and are applied when it does.")
+    parked: int = Field(description="They are wrong; send them again, mended, under the same id.")
+    duplicate: int
+    errors: list[ReceiptError] = Field(description="The first 1,000 that are held or parked.")
+
+
+class KeptRead(Read):
+    code: str = Field(examples=["unknown_account"])
+    pointer: str | None = Field(examples=["/data/account_id"])
+    detail: str
+    waits_for: str | None = Field(examples=["account:A00004217-1"])
+    kept_at: datetime
+
+
+class CoreEventRead(BaseModel):
+    source: str = Field(examples=["core"])
+    id: str = Field(examples=["evt-2077"])
+    type: str = Field(examples=["corebanking.transaction_posted.v1"])
+    outcome: Outcome
+    received_at: datetime
+    kept: list[KeptRead] = Field(description="What is held or parked under this id.")
+
+
+class ReconciliationFindingRead(Read):
+    account_id: UUID
+    as_of: date
+    stated: Money = Field(description="The balance that the core stated last.")
+    posted: Money = Field(description="The sum of all amounts.")
+    difference: Money

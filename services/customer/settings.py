@@ -1,0 +1,15 @@
+"""What the customer service can be told: CUSTOMER_* in the environment, each with its default."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class CustomerSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="CUSTOMER_", extra="ignore", use_attribute_docstrings=True)
+
+    reconciliation_tolerance_minor: int = Field(default=100, ge=0)
+    """How far the sum of an account's amounts may be from its stated balance, in minor units: cores round interest."""
+    ingestion_body_limit_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
+    """The greatest body of core-banking events in one request."""
+    ingestion_lines: int = Field(default=10_000, ge=1)
+    """The most core-banking events in one request: they are one transaction."""

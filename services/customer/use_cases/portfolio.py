@@ -1,0 +1,97 @@
+"""Customers as the branch sees them: found, read, and given to a manager. Row-level security bounds every query."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.customer.domain.names import end_of_prefix, search_key
+from services.customer.errors import CustomerNotFound, UnknownManager
+from services.customer.models import Customer, Manager
+from services.customer.schemas import AssignmentUpdate
+from services.customer.use_cases.parties import announce_customers
+from shared.web.etag import WritableTag
+
+MOST_FOUND = 50
+
+
+def customers(
+    *, branch_id: str | None, manager_id: str | None, is_assigned: bool | None, has_left: bool | None
+) -> Select[Customer]:
+    """The query for a list of customers."""
+    query = select(Customer)
+    if branch_id is not None:
+        query = query.where(Customer.branch_id == branch_id)
+    if manager_id is not None:
+        query = query.where(Customer.manager_id == manager_id)
+    if is_assigned is not None:
+        query = query.where(Customer.manager_id.is_not(None) if is_assigned else Customer.manager_id.is_(None))
+    if has_left is not None:
+        query = query.where(Customer.left_on.is_not(None) if has_left else Customer.left_on.is_(None))
+    return query
+
+
+async def get_customer(session: AsyncSession, customer_id: UUID) -> Customer:
+    """Raises CustomerNotFound."""
+    customer = await session.get(Customer, customer_id)
+    if customer is None:
+        raise CustomerNotFound
+    return customer
+
+
+async def look_up_customers(session: AsyncSession, customer_ids: Sequence[UUID]) -> Sequence[Customer]:
+    """Those of the customers that the reader may see, in the order asked for."""
+    found = await session.scalars(select(Customer).where(Customer.customer_id.in_(customer_ids)))
+    by_id = {customer.customer_id: customer for customer in found}
+    return [by_id[customer_id] for customer_id in dict.fromkeys(customer_ids) if customer_id in by_id]
+
+
+async def search_customers(session: AsyncSession, query: str) -> Sequence[Customer]:
+    """Up to 50 whose name or number begins with the query, or whose phone number it is; by name."""
+    key, number = search_key(query), query.strip()
+    found = await session.scalars(
+        select(Customer)
+        .where(
+            or_(
+                _begins(Customer.name_key, key),
+                _begins(Customer.customer_number, number),
+                Customer.phone == number,
+            )
+        )
+        .order_by(Customer.name_key, Customer.customer_id)
+        .limit(MOST_FOUND)
+    )
+    return found.all()
+
+
+def _begins(column: ColumnElement[Any], prefix: str) -> ColumnElement[bool]:
+    """A range, not LIKE: that is not leakproof, and under row-level security its index would not be used."""
+    return and_(column >= prefix, column < end_of_prefix(prefix))
+
+
+async def assign_customer(
+    session: AsyncSession, customer_id: UUID, assignment: AssignmentUpdate, seen: WritableTag
+) -> Customer:
+    """Gives the customer to a manager and a deputy. From then on the core's managers no longer count.
+
+    Raises CustomerNotFound, StaleVersion, UnknownManager.
+    """
+    customer = await session.scalar(
+        select(Customer).where(Customer.customer_id == customer_id).with_for_update(key_share=True)
+    )
+    if customer is None:
+        raise CustomerNotFound
+    seen.check(customer.version)
+    for manager_id in filter(None, (assignment.manager_id, assignment.deputy_manager_id)):
+        manager = await session.get(Manager, manager_id)
+        if manager is None or not manager.is_active:
+            raise UnknownManager
+    customer.manager_id = assignment.manager_id
+    customer.deputy_manager_id = assignment.deputy_manager_id
+    customer.is_assigned_here = True
+    customer.version += 1
+    await session.flush()
+    await announce_customers(session, [customer_id])
+    return customer

@@ -1,0 +1,276 @@
+"""Posting the core's transactions: each counts once, for ever, in the day that it belongs to."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select, text, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.customer.models import Posting
+from services.customer.use_cases.receiving import Arrivals, Received, of_type
+from shared.database import driver_connection
+from shared.events.corebanking import TransactionKind, TransactionPosted, TransactionReversed
+from shared.events.customer import PostedTransaction, TransactionsPosted
+from shared.ids import derived_id
+from shared.messaging.outbox import publish
+
+Movement = TransactionPosted | TransactionReversed
+Identity = tuple[UUID, str]
+"""(account id, the core's transaction id)"""
+
+
+@dataclass(slots=True, frozen=True)
+class _Account:
+    account_id: UUID
+    customer_id: UUID
+    currency: str
+
+
+@dataclass(slots=True, frozen=True)
+class _Posting:
+    account: _Account
+    core_transaction_id: str
+    fingerprint: int
+    booked_on: date
+    sequence: int
+    amount_minor: int
+    kind: str
+    balance_after_minor: int | None
+    is_external: bool
+    reverses_transaction_id: str | None
+
+    @property
+    def identity(self) -> Identity:
+        return self.account.account_id, self.core_transaction_id
+
+    @property
+    def order(self) -> tuple[UUID, date, int, str]:
+        return self.account.account_id, self.booked_on, self.sequence, self.core_transaction_id
+
+
+async def post_transactions(session: AsyncSession, received: Sequence[Received], arrivals: Arrivals) -> None:
+    """Writes the ledger and the balances, and tells each customer's transactions in one event."""
+    arrived: list[tuple[Received, Movement]] = of_type(received, TransactionPosted, TransactionReversed)
+    if not arrived:
+        return
+    accounts = await _lock_accounts(session, {(r.source, event.account_id) for r, event in arrived})
+    for event_received, event in arrived:
+        account = accounts.get((event_received.source, event.account_id))
+        if account is None:
+            event_received.hold("account", event.account_id, "/data/account_id")
+        elif isinstance(event, TransactionPosted) and event.currency != account.currency:
+            event_received.park("currency_mismatch", "/data/currency", "the account is in another currency")
+    arrived = of_type(received, TransactionPosted, TransactionReversed)
+    identities = {(accounts[r.source, event.account_id].account_id, event.transaction_id) for r, event in arrived}
+    known = await _fingerprints(session, identities)
+    posted: dict[Identity, _Posting] = {}
+    for event_received, event in arrived:
+        if isinstance(event, TransactionPosted):
+            account = accounts[event_received.source, event.account_id]
+            if _is_new(event_received, (account.account_id, event.transaction_id), known):
+                posting = _posting(event_received, event, account)
+                posted[posting.identity] = posting
+                arrivals.add(event_received.source, "transaction", f"{event.account_id}/{event.transaction_id}")
+    await _reverse(session, received, accounts, known, posted)
+    if posted:
+        postings = sorted(posted.values(), key=lambda posting: posting.order)
+        await _write_ledger(session, postings)
+        await _move_balances(session, postings)
+        _tell(session, postings)
+
+
+def _is_new(received: Received, identity: Identity, known: dict[Identity, int]) -> bool:
+    if identity in known:
+        received.repeats(known[identity])
+        return False
+    known[identity] = received.fingerprint
+    return True
+
+
+def _posting(received: Received, event: TransactionPosted, account: _Account) -> _Posting:
+    return _Posting(
+        account=account,
+        core_transaction_id=event.transaction_id,
+        fingerprint=received.fingerprint,
+        booked_on=event.booked_on,
+        sequence=event.sequence,
+        amount_minor=event.amount_minor,
+        kind=event.kind,
+        balance_after_minor=event.balance_after_minor,
+        is_external=event.counterparty_bank is not None,
+        reverses_transaction_id=None,
+    )
+
+
+async def _reverse(
+    session: AsyncSession,
+    received: Sequence[Received],
+    accounts: dict[tuple[str, str], _Account],
+    known: dict[Identity, int],
+    posted: dict[Identity, _Posting],
+) -> None:
+    """Adds a posting of the opposite amount for each reversal; one of an unknown transaction is held."""
+    arrived = of_type(received, TransactionReversed)
+    wanted = {(accounts[r.source, event.account_id].account_id, event.reverses_transaction_id) for r, event in arrived}
+    originals = {identity: (p.amount_minor, p.kind, p.is_external) for identity, p in posted.items()}
+    if missing := wanted - originals.keys():
+        rows = await session.execute(
+            select(
+                Posting.account_id, Posting.core_transaction_id, Posting.amount_minor, Posting.kind, Posting.is_external
+            ).where(tuple_(Posting.account_id, Posting.core_transaction_id).in_(sorted(missing)))
+        )
+        originals |= {(row[0], row[1]): (row[2], row[3], row[4]) for row in rows}
+    for event_received, event in arrived:
+        account = accounts[event_received.source, event.account_id]
+        original = originals.get((account.account_id, event.reverses_transaction_id))
+        if original is None:
+            named = f"{event.account_id}/{event.reverses_transaction_id}"
+            event_received.hold("transaction", named, "/data/reverses_transaction_id")
+        elif _is_new(event_received, (account.account_id, event.transaction_id), known):
+            amount_minor, kind, is_external = original
+            posting = _Posting(
+                account=account,
+                core_transaction_id=event.transaction_id,
+                fingerprint=event_received.fingerprint,
+                booked_on=event.booked_on,
+                sequence=event.sequence,
+                amount_minor=-amount_minor,
+                kind=kind,
+                balance_after_minor=event.balance_after_minor,
+                is_external=is_external,
+                reverses_transaction_id=event.reverses_transaction_id,
+            )
+            posted[posting.identity] = posting
+
+
+_LOCK_CUSTOMERS = text(
+    "select c.customer_id from customer c where c.customer_id in ("
+    "  select a.customer_id from account a"
+    "  join unnest(cast(:sources as text[]), cast(:ids as text[])) w (source, id)"
+    "    on a.source = w.source and a.core_account_id = w.id)"
+    " order by c.customer_id for no key update"
+)
+_LOCK_ACCOUNTS = text(
+    "select a.source, a.core_account_id, a.account_id, a.customer_id, a.currency from account a"
+    " join unnest(cast(:sources as text[]), cast(:ids as text[])) w (source, id)"
+    "   on a.source = w.source and a.core_account_id = w.id"
+    " order by a.account_id for no key update of a"
+)
+
+
+async def _lock_accounts(session: AsyncSession, identities: set[tuple[str, str]]) -> dict[tuple[str, str], _Account]:
+    """The accounts, after their customers' rows are locked: a customer's events leave in the order they became true."""
+    ordered = sorted(identities)
+    wanted = {"sources": [source for source, _ in ordered], "ids": [core_id for _, core_id in ordered]}
+    await session.execute(_LOCK_CUSTOMERS, wanted)
+    rows = await session.execute(_LOCK_ACCOUNTS, wanted)
+    return {(row.source, row.core_account_id): _Account(row.account_id, row.customer_id, row.currency) for row in rows}
+
+
+_FINGERPRINTS = text(
+    "select p.account_id, p.core_transaction_id, p.fingerprint from posting p"
+    " join unnest(cast(:accounts as uuid[]), cast(:transactions as text[])) w (account_id, id)"
+    "   on p.account_id = w.account_id and p.core_transaction_id = w.id"
+)
+
+
+async def _fingerprints(session: AsyncSession, identities: set[Identity]) -> dict[Identity, int]:
+    ordered = sorted(identities)
+    rows = await session.execute(
+        _FINGERPRINTS, {"accounts": [a for a, _ in ordered], "transactions": [t for _, t in ordered]}
+    )
+    return {(row.account_id, row.core_transaction_id): row.fingerprint for row in rows}
+
+
+async def _write_ledger(session: AsyncSession, postings: Sequence[_Posting]) -> None:
+    connection = await driver_connection(session)
+    async with (
+        connection.cursor() as cursor,
+        cursor.copy(
+            "copy posting (account_id, core_transaction_id, fingerprint, customer_id, booked_on, sequence, amount_minor,"
+            " kind, balance_after_minor, is_external, reverses_transaction_id) from stdin (format binary)"
+        ) as copy,
+    ):
+        copy.set_types(["uuid", "text", "int8", "uuid", "date", "int8", "int8", "text", "int8", "bool", "text"])
+        for p in postings:
+            await copy.write_row(
+                (
+                    p.account.account_id,
+                    p.core_transaction_id,
+                    p.fingerprint,
+                    p.account.customer_id,
+                    p.booked_on,
+                    p.sequence,
+                    p.amount_minor,
+                    str(p.kind),
+                    p.balance_after_minor,
+                    p.is_external,
+                    p.reverses_transaction_id,
+                )
+            )
+
+
+_MOVE_BALANCES = text(
+    "update account a set"
+    "  posted_minor = a.posted_minor + m.amount, transaction_count = a.transaction_count + m.count,"
+    "  version = a.version + 1,"
+    "  balance_minor = case when m.moves then m.balance else a.balance_minor end,"
+    "  balance_on = case when m.moves then m.day else a.balance_on end,"
+    "  balance_sequence = case when m.moves then m.sequence else a.balance_sequence end"
+    " from (select u.*, u.balance is not null and (x.balance_on is null"
+    "         or (u.day, u.sequence) >= (x.balance_on, x.balance_sequence)) as moves"
+    "       from unnest(cast(:account_id as uuid[]), cast(:amount as bigint[]), cast(:count as bigint[]),"
+    "         cast(:balance as bigint[]), cast(:day as date[]), cast(:sequence as bigint[]))"
+    "         as u (account_id, amount, count, balance, day, sequence)"
+    "       join account x on x.account_id = u.account_id) m"
+    " where a.account_id = m.account_id"
+)
+
+
+async def _move_balances(session: AsyncSession, postings: Sequence[_Posting]) -> None:
+    """`postings` are in their order, so the last stated balance of an account comes last."""
+    moved: dict[UUID, dict[str, Any]] = {}
+    for posting in postings:
+        account_id = posting.account.account_id
+        move = moved.setdefault(
+            account_id,
+            {"account_id": account_id, "amount": 0, "count": 0, "balance": None, "day": None, "sequence": None},
+        )
+        move["amount"] += posting.amount_minor
+        move["count"] += 1
+        if posting.balance_after_minor is not None:
+            move["balance"] = posting.balance_after_minor
+            move["day"], move["sequence"] = posting.booked_on, posting.sequence
+    rows = list(moved.values())
+    await session.execute(_MOVE_BALANCES, {name: [row[name] for row in rows] for name in rows[0]})
+
+
+MOST_IN_ONE_EVENT = 1_000
+
+
+def _tell(session: AsyncSession, postings: Sequence[_Posting]) -> None:
+    by_customer: dict[UUID, list[PostedTransaction]] = defaultdict(list)
+    for posting in postings:
+        by_customer[posting.account.customer_id].append(
+            PostedTransaction(
+                transaction_id=derived_id(posting.account.account_id, posting.core_transaction_id),
+                account_id=posting.account.account_id,
+                booked_on=posting.booked_on,
+                sequence=posting.sequence,
+                amount_minor=posting.amount_minor,
+                currency=posting.account.currency,
+                kind=TransactionKind(posting.kind),
+                balance_after_minor=posting.balance_after_minor,
+                is_external=posting.is_external,
+                is_reversal=posting.reverses_transaction_id is not None,
+            )
+        )
+    for customer_id in sorted(by_customer):
+        transactions = by_customer[customer_id]
+        for first in range(0, len(transactions), MOST_IN_ONE_EVENT):
+            some = tuple(transactions[first : first + MOST_IN_ONE_EVENT])
+            publish(session, TransactionsPosted(customer_id=customer_id, transactions=some))

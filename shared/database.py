@@ -1,0 +1,69 @@
+"""A service's database: one engine for requests, one for deliveries and jobs.
+
+Requests run as `<service>_api`, under row-level security; deliveries and jobs run as `<service>`,
+the owner of the tables. Neither commits by itself: the request or the delivery owns the transaction.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+
+import psycopg
+from sqlalchemy import MetaData
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+from shared.messaging.outbox import OutboxSignal, write_outbox
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+def service_metadata() -> MetaData:
+    """Metadata whose constraints have names, so that a migration can change them."""
+    return MetaData(naming_convention=NAMING)
+
+
+def _engine(url: str, pool_size: int) -> AsyncEngine:
+    return create_async_engine(
+        make_url(url).set(drivername="postgresql+psycopg"),
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=10,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": 5, "options": "-c timezone=UTC -c lock_timeout=10s"},
+    )
+
+
+class Database:
+    def __init__(self, jobs_url: str, requests_url: str, *, pool_size: int = 5) -> None:
+        self.jobs_url = jobs_url
+        self.jobs = _engine(jobs_url, pool_size)
+        self.requests = _engine(requests_url, pool_size)
+        self.outbox_written = OutboxSignal()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """One transaction of a delivery or a job: its events are written, then all of it commits."""
+        async with AsyncSession(self.jobs, expire_on_commit=False) as session:
+            yield session
+            wrote = await write_outbox(session)
+            await session.commit()
+        if wrote:
+            self.outbox_written.set()
+
+    async def close(self) -> None:
+        await self.jobs.dispose()
+        await self.requests.dispose()
+
+
+async def driver_connection(session: AsyncSession) -> psycopg.AsyncConnection[tuple[object, ...]]:
+    """The psycopg connection of a session's open transaction, for COPY."""
+    connection = await session.connection()
+    raw = await connection.get_raw_connection()
+    return cast("psycopg.AsyncConnection[tuple[object, ...]]", raw.driver_connection)

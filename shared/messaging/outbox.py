@@ -1,0 +1,83 @@
+"""The outbox: an event is written in the transaction that made it true. Only the relay sends."""
+
+import asyncio
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.clock import system_clock
+from shared.events import Delivery, Event, encode
+from shared.ids import derived_id, new_id
+from shared.telemetry import current_traceparent
+
+_PENDING = "outbox"
+
+
+class _Row(NamedTuple):
+    event_id: UUID
+    type: str
+    topic: str
+    key: str
+    partition: int | None
+    payload: bytes
+    occurred_at: datetime
+    traceparent: str | None
+
+
+class OutboxSignal(asyncio.Event):
+    """Set when this process has written to the outbox, so that its relay need not wait for its next look."""
+
+
+def publish(
+    session: AsyncSession,
+    event: Event,
+    *,
+    cause: Delivery[Any] | None = None,
+    step: str | None = None,
+    partition: int | None = None,
+    occurred_at: datetime | None = None,
+) -> UUID:
+    """Adds an event to the session's transaction and returns its id.
+
+    An event caused by another takes its id from the cause and the step (by default its type), so that
+    doing it again gives the same event; one cause that publishes a type twice names its steps.
+    `partition` sends it there and not where its key belongs.
+    """
+    event_id = derived_id(cause.id, step or event.TYPE) if cause else new_id()
+    row = _Row(
+        event_id=event_id,
+        type=event.TYPE,
+        topic=event.TOPIC,
+        key=event.key,
+        partition=partition,
+        payload=encode(event),
+        occurred_at=occurred_at or (cause.occurred_at if cause else system_clock()),
+        traceparent=current_traceparent() or (cause.traceparent if cause else None),
+    )
+    session.info.setdefault(_PENDING, []).append(row)
+    return event_id
+
+
+def pending_events(session: AsyncSession) -> int:
+    return len(session.info.get(_PENDING, ()))
+
+
+_INSERT = text(
+    "insert into outbox (event_id, type, topic, key, partition, payload, occurred_at, traceparent)"
+    " select * from unnest(cast(:event_id as uuid[]), cast(:type as text[]), cast(:topic as text[]),"
+    " cast(:key as text[]), cast(:partition as smallint[]), cast(:payload as bytea[]),"
+    " cast(:occurred_at as timestamptz[]), cast(:traceparent as text[]))"
+)
+
+
+async def write_outbox(session: AsyncSession) -> bool:
+    """Writes what was published; the transaction's owner calls this last before it commits. True if any was."""
+    rows: list[_Row] = session.info.pop(_PENDING, [])
+    if not rows:
+        return False
+    columns = zip(*rows, strict=True)
+    await session.execute(_INSERT, dict(zip(_Row._fields, map(list, columns), strict=True)))
+    return True

@@ -1,0 +1,96 @@
+"""What travels: records as a log keeps them, and how an event becomes one and is read back.
+
+CloudEvents 1.0, Kafka protocol binding, binary mode: attributes in `ce_` headers, JSON data.
+"""
+
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+from shared.events import EVENT_TYPES, Delivery, Undecodable, decode
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+class TopicPartition(NamedTuple):
+    topic: str
+    partition: int
+
+
+class Record(NamedTuple):
+    """One record of a log. `offset` counts from 0 within its partition."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class Outgoing(NamedTuple):
+    """A record to be appended; without `partition`, the key chooses it."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: Headers
+    partition: int | None = None
+
+
+class Batch(NamedTuple):
+    """Consecutive records of one partition. `expected` is the offset that was asked for."""
+
+    at: TopicPartition
+    expected: int
+    records: list[Record]
+
+    @property
+    def next_offset(self) -> int:
+        return self.records[-1].offset + 1
+
+
+class Publisher(Protocol):
+    """Appends records; returns when all are durable."""
+
+    async def send(self, records: list[Outgoing]) -> None: ...
+
+    async def partitions(self, topic: str) -> int: ...
+
+
+def event_headers(
+    event_id: UUID, event_type: str, occurred_at: datetime, traceparent: str | None
+) -> tuple[tuple[str, bytes], ...]:
+    headers = (
+        ("ce_specversion", b"1.0"),
+        ("ce_id", str(event_id).encode()),
+        ("ce_type", event_type.encode()),
+        ("ce_source", event_type.partition(".")[0].encode()),
+        ("ce_time", occurred_at.isoformat().encode()),
+        ("content-type", b"application/json"),
+    )
+    return (*headers, ("traceparent", traceparent.encode())) if traceparent else headers
+
+
+def read_event(record: Record) -> Delivery[Any]:
+    """Raises Undecodable for a record that is not one of our events."""
+    headers = dict(record.headers)
+    name = headers.get("ce_type", b"").decode("utf-8", "replace")
+    event_type = EVENT_TYPES.get(name)
+    if event_type is None:
+        raise Undecodable("unknown_event_type", f"no event type {name[:200]!r} is known here")
+    try:
+        event_id = UUID(headers["ce_id"].decode())
+        occurred_at = datetime.fromisoformat(headers["ce_time"].decode())
+    except (KeyError, ValueError):
+        raise Undecodable("malformed_headers", "ce_id must be a UUID and ce_time an RFC 3339 instant") from None
+    if record.value is None:
+        raise Undecodable("malformed_event", "the record has no value")
+    traceparent = headers.get("traceparent")
+    return Delivery(
+        id=event_id,
+        event=decode(event_type, record.value),
+        occurred_at=occurred_at,
+        partition=record.partition,
+        traceparent=traceparent.decode("ascii", "replace") if traceparent else None,
+    )

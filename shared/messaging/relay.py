@@ -1,0 +1,100 @@
+"""The relay: sends the outbox in order, at least once. What it sends twice, consumers deduplicate.
+
+One relay at a time per database, held by an advisory lock. It reads only rows whose transaction is
+below the snapshot's xmin: an identity column's order is not the commit order, and a row that commits
+late would else be passed by.
+"""
+
+import asyncio
+import random
+from contextlib import suppress
+
+import structlog
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.database import Database
+from shared.messaging.metrics import RELAYED
+from shared.messaging.records import Outgoing, Publisher, event_headers
+
+log = structlog.get_logger(__name__)
+
+_LOCK = 0x6272_6C72  # "brlr": one relay per database
+_READ = text(
+    "select id, event_id, type, topic, key, partition, payload, occurred_at, traceparent from outbox"
+    " where xid < pg_snapshot_xmin(pg_current_snapshot()) order by id limit :limit"
+)
+_DELETE = text("delete from outbox where id = any(:ids)")
+
+
+class Relay:
+    def __init__(self, service: str, database: Database, publisher: Publisher, *, batch: int = 2_000) -> None:
+        self._service = service
+        self._database = database
+        self._publisher = publisher
+        self._batch = batch
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Relays until `stop`. A database or broker that goes away is waited for."""
+        delay = 0.1
+        while not self._stopping.is_set():
+            try:
+                await self._lead()
+                delay = 0.1
+            except (DBAPIError, OSError, ConnectionError, TimeoutError) as fault:
+                log.warning("relay_waits", fault=type(fault).__name__, seconds=round(delay, 1))
+                await self._sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
+                delay = min(delay * 2, 10.0)
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._database.outbox_written.set()
+
+    async def _lead(self) -> None:
+        async with self._database.jobs.connect() as connection:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            if not await connection.scalar(text("select pg_try_advisory_lock(:lock)"), {"lock": _LOCK}):
+                await self._sleep(1.0)
+                return
+            try:
+                while not self._stopping.is_set():
+                    if await self.relay_once(connection) == 0:
+                        await self._wait_for_news()
+            finally:
+                with suppress(DBAPIError):
+                    await connection.execute(text("select pg_advisory_unlock(:lock)"), {"lock": _LOCK})
+
+    async def relay_once(self, connection: AsyncConnection) -> int:
+        """Sends and deletes one batch; returns how many it was."""
+        rows = (await connection.execute(_READ, {"limit": self._batch})).all()
+        if not rows:
+            return 0
+        await self._publisher.send(
+            [
+                Outgoing(
+                    topic=row.topic,
+                    key=row.key.encode(),
+                    value=bytes(row.payload),
+                    headers=event_headers(row.event_id, row.type, row.occurred_at, row.traceparent),
+                    partition=row.partition,
+                )
+                for row in rows
+            ]
+        )
+        await connection.execute(_DELETE, {"ids": [row.id for row in rows]})
+        RELAYED.labels(self._service).inc(len(rows))
+        return len(rows)
+
+    async def _wait_for_news(self) -> None:
+        """Waits for this process to write, or a moment: another replica may have written, or a row not be readable yet."""
+        signal = self._database.outbox_written
+        with suppress(TimeoutError):
+            await asyncio.wait_for(signal.wait(), 0.2)
+            signal.clear()
+            await asyncio.sleep(0.01)
+
+    async def _sleep(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)

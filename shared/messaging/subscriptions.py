@@ -1,0 +1,75 @@
+"""What a service hears, as one list."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.events import Delivery, Event
+from shared.messaging.records import Record
+
+E = TypeVar("E", bound=Event)
+Handler = Callable[[AsyncSession, Sequence[Delivery[E]]], Awaitable[None]]
+RecordHandler = Callable[[AsyncSession, Sequence[Record]], Awaitable[None]]
+
+
+class Subscription(NamedTuple):
+    handler: Handler[Any]
+    commutative: bool
+
+
+class Run(NamedTuple):
+    """Events that one call of a handler gets."""
+
+    subscription: Subscription
+    deliveries: list[Delivery[Any]]
+
+
+class Subscriptions:
+    """`group` is the consumer group on Kafka; the service's name."""
+
+    def __init__(self, group: str) -> None:
+        self.group = group
+        self._by_type: dict[type[Event], Subscription] = {}
+        self._by_topic: dict[str, RecordHandler] = {}
+
+    def on(self, event_type: type[E], handler: Handler[E], *, commutative: bool = False) -> None:
+        """`handler` gets runs of consecutive events of the type, in order, each event once.
+
+        Declared commutative, its order to events of other types does not matter: it gets all of a
+        batch's events of its type at once, before the others.
+        """
+        if event_type in self._by_type:
+            raise ValueError(f"{event_type.TYPE} is subscribed to twice")
+        self._by_type[event_type] = Subscription(handler, commutative)
+
+    def on_records(self, topic: str, handler: RecordHandler) -> None:
+        """`handler` gets the topic's records undecoded, at least once, and deduplicates and parks by itself."""
+        if topic in self._by_topic:
+            raise ValueError(f"{topic} is subscribed to twice")
+        self._by_topic[topic] = handler
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        return tuple(sorted({event_type.TOPIC for event_type in self._by_type} | set(self._by_topic)))
+
+    def record_handler(self, topic: str) -> RecordHandler | None:
+        return self._by_topic.get(topic)
+
+    def hears(self, event: Event) -> bool:
+        return type(event) in self._by_type
+
+    def runs(self, deliveries: Sequence[Delivery[Any]]) -> list[Run]:
+        """The calls to make for a batch, in order."""
+        grouped: dict[type[Event], Run] = {}
+        ordered: list[Run] = []
+        for delivery in deliveries:
+            event_type = type(delivery.event)
+            subscription = self._by_type[event_type]
+            if subscription.commutative:
+                grouped.setdefault(event_type, Run(subscription, [])).deliveries.append(delivery)
+            elif ordered and type(ordered[-1].deliveries[0].event) is event_type:
+                ordered[-1].deliveries.append(delivery)
+            else:
+                ordered.append(Run(subscription, [delivery]))
+        return [*grouped.values(), *ordered]

@@ -1,0 +1,84 @@
+"""The tables that every service has for its messages. Requests may only write the outbox."""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import UserDefinedType
+
+metadata = MetaData()
+
+
+class Xid8(UserDefinedType[int]):
+    """PostgreSQL's 64-bit transaction id."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **kw: object) -> str:
+        return "xid8"
+
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("event_id", Uuid, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("partition", SmallInteger, comment="set for what goes to a partition and not to a key"),
+    Column("payload", LargeBinary, nullable=False),
+    Column("occurred_at", DateTime(timezone=True), nullable=False),
+    Column("traceparent", Text),
+    Column("xid", Xid8, nullable=False, server_default=text("pg_current_xact_id()")),
+    Column("written_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+)
+
+consumer_offset = Table(
+    "consumer_offset",
+    metadata,
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("next_offset", BigInteger, nullable=False),
+    Column("cluster", Text, nullable=False, comment="which log the offset is of"),
+    Column("moved_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+)
+
+delivered_event = Table(
+    "delivered_event",
+    metadata,
+    Column("event_id", Uuid, primary_key=True),
+    Column("delivered_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Index("ix_delivered_event_delivered_at", "delivered_at", postgresql_using="brin"),
+)
+
+dead_letter = Table(
+    "dead_letter",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("topic", Text, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("type", Text),
+    Column("event_id", Text),
+    Column("key", LargeBinary),
+    Column("payload", LargeBinary),
+    Column("headers", JSONB, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("parked_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Index("uq_dead_letter_topic_partition_offset", "topic", "partition", "offset", unique=True),
+    Index("ix_dead_letter_parked_at", "parked_at", "id"),
+)

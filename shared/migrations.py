@@ -1,0 +1,185 @@
+"""What the services' Alembic histories share: one environment, and the tables that every service has.
+
+A function here is history like a migration: once released it is not changed; what comes after is a new one.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from alembic import command, context, op
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Connection, MetaData, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from shared import scope
+from shared.messaging import tables as messaging
+from shared.web import idempotency
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run_environment(service_metadata: MetaData) -> None:
+    """What a service's `migrations/env.py` does."""
+    url = context.config.get_main_option("sqlalchemy.url")
+    targets: Sequence[MetaData] = [service_metadata, *shared_metadata()]
+    if context.is_offline_mode():
+        context.configure(url=url, target_metadata=targets, literal_binds=True)
+        with context.begin_transaction():
+            context.run_migrations()
+        return
+    connection = context.config.attributes.get("connection")
+    if connection is None:
+        raise CommandError("run `branchline migrate`, which opens the connection")
+    _run(connection, targets)
+
+
+def _run(connection: Connection, targets: Sequence[MetaData]) -> None:
+    partitions = set(connection.scalars(text("select relname from pg_class where relispartition")))
+
+    def is_ours(_item: object, name: str | None, kind: str, is_reflected: bool, _match: object) -> bool:
+        return not (is_reflected and kind == "table" and name in partitions)
+
+    context.configure(
+        connection=connection, target_metadata=targets, transaction_per_migration=True, include_object=is_ours
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def shared_metadata() -> list[MetaData]:
+    return [messaging.metadata, idempotency.metadata, scope.metadata]
+
+
+def alembic_config(service: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "services" / service / "migrations"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+async def migrate(service: str, url: str, revision: str = "head") -> None:
+    """Brings a service's database to `revision`, up or down; `url` is the owner's."""
+
+    def run(connection: Connection) -> None:
+        config = alembic_config(service)
+        config.attributes["connection"] = connection
+        if revision == "head" or not revision.startswith(("-", "base")):
+            command.upgrade(config, revision)
+        else:
+            command.downgrade(config, revision)
+
+    await _with_connection(url, run)
+
+
+async def check(service: str, url: str) -> None:
+    """Raises alembic's CommandError when the models have what no migration makes."""
+
+    def run(connection: Connection) -> None:
+        config = alembic_config(service)
+        config.attributes["connection"] = connection
+        command.check(config)
+
+    await _with_connection(url, run)
+
+
+async def _with_connection(url: str, run: Any) -> None:
+    engine = create_async_engine(make_url(url).set(drivername="postgresql+psycopg"))
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(run)
+            await connection.commit()
+    finally:
+        await engine.dispose()
+
+
+_SHARED_TABLES = """
+create table outbox (
+    id bigint generated always as identity primary key,
+    event_id uuid not null,
+    type text not null,
+    topic text not null,
+    key text not null,
+    partition smallint,
+    payload bytea not null,
+    occurred_at timestamptz not null,
+    traceparent text,
+    xid xid8 not null default pg_current_xact_id(),
+    written_at timestamptz not null default now()
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+comment on column outbox.partition is 'set for what goes to a partition and not to a key';
+
+create table consumer_offset (
+    topic text not null,
+    partition integer not null,
+    next_offset bigint not null,
+    cluster text not null,
+    moved_at timestamptz not null default now(),
+    primary key (topic, partition)
+);
+comment on column consumer_offset.cluster is 'which log the offset is of';
+
+create table delivered_event (event_id uuid primary key, delivered_at timestamptz not null default now());
+create index ix_delivered_event_delivered_at on delivered_event using brin (delivered_at);
+
+create table dead_letter (
+    id uuid primary key,
+    topic text not null,
+    partition integer not null,
+    "offset" bigint not null,
+    type text,
+    event_id text,
+    key bytea,
+    payload bytea,
+    headers jsonb not null,
+    code text not null,
+    detail text not null,
+    parked_at timestamptz not null default now()
+);
+create unique index uq_dead_letter_topic_partition_offset on dead_letter (topic, partition, "offset");
+create index ix_dead_letter_parked_at on dead_letter (parked_at, id);
+
+create table idempotency_key (
+    key_hash bytea primary key,
+    body_hash bytea not null,
+    status smallint not null,
+    headers jsonb not null,
+    body bytea not null,
+    created_at timestamptz not null
+);
+create index ix_idempotency_key_created_at on idempotency_key (created_at);
+
+create table customer_scope (
+    customer_id uuid primary key,
+    customer_number text not null,
+    branch_id text not null,
+    branch_path text[] not null,
+    manager_id text,
+    deputy_manager_id text,
+    revision bigint not null,
+    left_on date
+);
+create index ix_customer_scope_branch_id on customer_scope (branch_id);
+create index ix_customer_scope_manager_id on customer_scope (manager_id);
+create index ix_customer_scope_deputy_manager_id on customer_scope (deputy_manager_id);
+"""
+
+
+def create_shared_tables(service: str) -> None:
+    """Version 1 of the tables for messages, idempotency keys and scope, with the rights of both roles."""
+    rights = (
+        f"grant usage on schema public to {service}_api",
+        f"grant insert on outbox to {service}_api",
+        f"grant select, insert, update, delete on idempotency_key to {service}_api",
+        f"grant select on customer_scope to {service}_api",
+    )
+    statements = [statement.strip() for statement in _SHARED_TABLES.split(";")]
+    for statement in (*filter(None, statements), *rights, *scope.scope_policy(service)):
+        op.execute(statement)
+
+
+def drop_shared_tables() -> None:
+    for table in ("customer_scope", "idempotency_key", "dead_letter", "delivered_event", "consumer_offset", "outbox"):
+        op.drop_table(table)

@@ -1,0 +1,93 @@
+"""Who may see a customer: one projection and one policy, the same in every service.
+
+The token says who somebody is, `customer_scope` says what they may see, and row-level security holds
+it in the database. Another table's row is visible when its customer's scope row is.
+"""
+
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Column, Date, MetaData, Table, Text, Uuid
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.events import Delivery
+from shared.events.customer import CustomerChanged
+
+metadata = MetaData()
+
+customer_scope = Table(
+    "customer_scope",
+    metadata,
+    Column("customer_id", Uuid, primary_key=True),
+    Column("customer_number", Text, nullable=False),
+    Column("branch_id", Text, nullable=False, index=True),
+    Column("branch_path", ARRAY(Text), nullable=False),
+    Column("manager_id", Text, index=True),
+    Column("deputy_manager_id", Text, index=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("left_on", Date),
+)
+
+VISIBLE = """
+    case current_setting('branchline.role', true)
+        when 'manager' then
+            manager_id = current_setting('branchline.staff_id', true)
+            or deputy_manager_id = current_setting('branchline.staff_id', true)
+        when 'branch_head' then current_setting('branchline.branch_id', true) = any (branch_path)
+        when 'head_office' then true
+        else false
+    end
+"""
+
+
+def scope_policy(service: str, table: str = "customer_scope", condition: str = VISIBLE) -> tuple[str, ...]:
+    """Statements that let requests see the rows of `table` for which `condition` holds, and the owner all."""
+    return (
+        f"alter table {table} enable row level security",
+        f"alter table {table} force row level security",
+        f"create policy {table}_owner on {table} to {service} using (true) with check (true)",
+        f"create policy {table}_requests on {table} to {service}_api using ({condition}) with check ({condition})",
+    )
+
+
+def of_visible_customer(table: str) -> str:
+    """The condition for a table with a `customer_id`: its customer's scope row is visible."""
+    return f"exists (select 1 from customer_scope s where s.customer_id = {table}.customer_id)"  # noqa: S608 - a table's name
+
+
+async def follow_customers(session: AsyncSession, deliveries: Sequence[Delivery[CustomerChanged]]) -> None:
+    """Handler of CustomerChanged: keeps `customer_scope` at each customer's greatest revision."""
+    await keep_scope(session, [delivery.event for delivery in deliveries])
+
+
+async def keep_scope(session: AsyncSession, changes: Iterable[CustomerChanged]) -> None:
+    latest: dict[UUID, CustomerChanged] = {}
+    for event in changes:
+        known = latest.get(event.customer_id)
+        if known is None or known.revision < event.revision:
+            latest[event.customer_id] = event
+    rows = [
+        {
+            "customer_id": event.customer_id,
+            "customer_number": event.customer_number,
+            "branch_id": event.branch_id,
+            "branch_path": list(event.branch_path),
+            "manager_id": event.manager_id,
+            "deputy_manager_id": event.deputy_manager_id,
+            "revision": event.revision,
+            "left_on": event.left_on,
+        }
+        for _, event in sorted(latest.items())
+    ]
+    if not rows:
+        return
+    upsert = insert(customer_scope)
+    await session.execute(
+        upsert.on_conflict_do_update(
+            index_elements=["customer_id"],
+            set_={name: upsert.excluded[name] for name in rows[0] if name != "customer_id"},
+            where=customer_scope.c.revision < upsert.excluded.revision,
+        ),
+        rows,
+    )

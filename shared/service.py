@@ -1,0 +1,146 @@
+"""What a service is made of, and how it runs: its API, its consumer, its relay and its jobs in one process."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from fastapi import APIRouter, FastAPI
+from sqlalchemy import text
+
+from shared.auth.tokens import TokenVerifier
+from shared.clock import Clock, system_clock
+from shared.database import Database
+from shared.messaging.consumer import Consumer, Source
+from shared.messaging.records import Publisher
+from shared.messaging.relay import Relay
+from shared.messaging.subscriptions import Subscriptions
+from shared.settings import PlatformSettings
+from shared.web.app import create_api
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Something done every so often, by one replica at a time."""
+
+    name: str
+    every_seconds: float
+    run: Callable[[Database], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service as its `app.py` composes it."""
+
+    name: str
+    title: str
+    description: str
+    routers: Sequence[APIRouter]
+    subscriptions: Subscriptions
+    settings: Any
+    jobs: Sequence[Job] = ()
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What the process gives each service that runs in it."""
+
+    settings: PlatformSettings
+    verifier: TokenVerifier
+    publisher: Publisher
+    source: Callable[[], Source]
+    clock: Clock = system_clock
+    drain_seconds: float = 10.0
+
+
+@dataclass
+class Background:
+    """The tasks of a running service. One that fails is an alarm and makes the process unhealthy."""
+
+    service: str
+    failed: str | None = None
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def start(self, name: str, work: Awaitable[None]) -> None:
+        self.tasks.append(asyncio.ensure_future(self._watch(name, work)))
+
+    async def _watch(self, name: str, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except Exception as fault:  # noqa: BLE001, RUF100 - whatever ends a task is an alarm
+            self.failed = name
+            log.critical(
+                "background_task_failed", service=self.service, task=name, fault=type(fault).__name__, exc_info=True
+            )
+
+    async def stop(self, seconds: float) -> None:
+        """Lets every task finish what it has begun; cancels what takes longer."""
+        if self.tasks:
+            _done, late = await asyncio.wait(self.tasks, timeout=seconds)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+
+def build_app(service: Service, database: Database, platform: Platform, *, background: bool = True) -> FastAPI:
+    """The service as an ASGI application. Its lifespan runs the consumer, the relay and the jobs."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        tasks: Background = app.state.background
+        stopping = asyncio.Event()
+        consumer = Consumer(service.name, database, platform.source(), service.subscriptions)
+        relay = Relay(service.name, database, platform.publisher)
+        if background:
+            tasks.start("relay", relay.run())
+            if service.subscriptions.topics:
+                tasks.start("consumer", consumer.run())
+            for job in service.jobs:
+                tasks.start(job.name, run_job(service.name, job, database, stopping))
+        try:
+            yield
+        finally:
+            stopping.set()
+            consumer.stop()
+            relay.stop()
+            await tasks.stop(platform.drain_seconds)
+            await database.close()
+
+    app = create_api(
+        service_name=service.name,
+        title=service.title,
+        description=service.description,
+        routers=service.routers,
+        lifespan=lifespan,
+        settings=platform.settings,
+    )
+    app.state.background = Background(service.name)
+    app.state.database = database
+    app.state.verifier = platform.verifier
+    app.state.clock = platform.clock
+    app.state.service_settings = service.settings
+    return app
+
+
+async def run_job(service: str, job: Job, database: Database, stopping: asyncio.Event) -> None:
+    """Runs the job until `stopping`; a run that fails is logged and tried again at the next turn."""
+    while not stopping.is_set():
+        try:
+            async with database.jobs.connect() as connection:
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+                lock = {"name": f"{service}:{job.name}"}
+                if await connection.scalar(text("select pg_try_advisory_lock(hashtextextended(:name, 0))"), lock):
+                    try:
+                        await job.run(database)
+                    finally:
+                        await connection.execute(text("select pg_advisory_unlock(hashtextextended(:name, 0))"), lock)
+        except Exception as fault:  # noqa: BLE001, RUF100 - the next turn tries again; the log has the alarm
+            log.error("job_failed", service=service, job=job.name, fault=type(fault).__name__, exc_info=True)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), job.every_seconds)

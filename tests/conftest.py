@@ -1,0 +1,74 @@
+"""Real parts for every test: PostgreSQL built by the migrations; a database of its own for each test."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from shared.database import Database
+from shared.embedded_postgres import EmbeddedPostgres, start_postgres
+from shared.ids import new_id
+from shared.migrations import migrate
+
+SERVICES = ("customer", "interaction", "scoring", "notification")
+
+NewDatabase = Callable[[str], Awaitable[Database]]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    folder = Path(tempfile.mkdtemp(prefix="branchline-test-"))
+    folder.chmod(0o755)
+    server = start_postgres(folder / "postgres")
+    with psycopg.connect(server.url("postgres", "postgres"), autocommit=True) as connection:
+        connection.execute("alter system set fsync = off")  # a test's data need not outlive the machine
+        connection.execute("select pg_reload_conf()")
+    yield server
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres: EmbeddedPostgres) -> Callable[[str], str]:
+    """The name of a service's migrated template database, made when it is first asked for."""
+    made: set[str] = set()
+
+    def template(service: str) -> str:
+        name = f"{service}_template"
+        if service not in made:
+            postgres.provision(name, service, f"{service}_api")
+            with asyncio.Runner() as runner:
+                runner.run(migrate(service, postgres.url(service, name)))
+            made.add(service)
+        return name
+
+    return template
+
+
+@pytest.fixture
+async def new_database(postgres: EmbeddedPostgres, migrated: Callable[[str], str]) -> AsyncIterator[NewDatabase]:
+    """Makes a fresh, migrated database of a service."""
+    databases: list[tuple[str, Database]] = []
+
+    async def make(service: str) -> Database:
+        template = await asyncio.to_thread(migrated, service)
+        name = f"{service}_{new_id().hex}"
+        await asyncio.to_thread(_execute, postgres, "create database {} template {} owner {}", name, template, service)
+        database = Database(postgres.url(service, name), postgres.url(f"{service}_api", name), pool_size=3)
+        databases.append((name, database))
+        return database
+
+    yield make
+    for name, database in databases:
+        await database.close()
+        await asyncio.to_thread(_execute, postgres, "drop database {} with (force)", name)
+
+
+def _execute(postgres: EmbeddedPostgres, statement: str, *names: str) -> None:
+    with psycopg.connect(postgres.url("postgres", "postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))  # type: ignore[arg-type] # literals above
