@@ -54,6 +54,8 @@ def configure(service_name: str, *, level: str = "INFO") -> None:
 
     A request's records carry the name of the service that serves it, any other `service_name`.
     """
+    if structlog.is_configured():
+        return
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -69,7 +71,7 @@ def configure(service_name: str, *, level: str = "INFO") -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _Stdout()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
@@ -91,6 +93,17 @@ def configure(service_name: str, *, level: str = "INFO") -> None:
     logging.getLogger("uvicorn.access").disabled = True
     if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         trace.set_tracer_provider(tracer_provider(service_name))
+
+
+class _Stdout(logging.Handler):
+    """Writes to what is the standard output at that moment, which a test or a console may have replaced."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stdout.write(self.format(record) + "\n")
+            sys.stdout.flush()
+        except Exception:
+            self.handleError(record)
 
 
 @cache
