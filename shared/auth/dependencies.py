@@ -1,0 +1,50 @@
+"""What routes ask for: who acts, and whether their role or scope may."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request, params
+
+from shared.auth.errors import InsufficientScope, MissingToken
+from shared.auth.principal import Principal, Role
+from shared.web.problems import Forbidden
+
+
+async def authenticate(request: Request) -> Principal:
+    """Verifies the bearer token of a request; the route does it once, before it reads the body."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise MissingToken
+    principal: Principal = await request.app.state.verifier.verify(token.strip())
+    request.state.actor = principal
+    return principal
+
+
+def _actor(request: Request) -> Principal:
+    actor: Principal = request.state.actor
+    return actor
+
+
+Actor = Annotated[Principal, Depends(_actor)]
+"""Who sends the request."""
+
+
+def require_role(*roles: Role) -> params.Depends:
+    """For a route's `dependencies=`: refuses every other role with 403."""
+
+    def check_role(actor: Actor) -> None:
+        if actor.role not in roles:
+            raise Forbidden(f"Is for the role {' or '.join(roles)}.")
+
+    check_role.allows = f"Role {' or '.join(roles)}."  # type: ignore[attr-defined]
+    return params.Depends(check_role)
+
+
+def require_scope(scope: str) -> params.Depends:
+    """For a route's `dependencies=`: only a program whose token has `scope`."""
+
+    def check_scope(actor: Actor) -> None:
+        if actor.role is not Role.SERVICE or scope not in actor.scopes:
+            raise InsufficientScope(scope)
+
+    check_scope.allows = f"Role service with the scope `{scope}`."  # type: ignore[attr-defined]
+    return params.Depends(check_scope)

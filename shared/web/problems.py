@@ -1,0 +1,302 @@
+"""Refusals, as RFC 9457 problem details: what they are made of and how anything that goes wrong becomes one.
+
+A service declares its own in `errors.py`, one class each, and raises them; routes name them in `responses=`.
+A problem never holds a stack trace, SQL, or a value that somebody sent.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Literal
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from psycopg import DataError
+from pydantic import BaseModel, Field
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+
+from shared.telemetry import current_trace_id
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+Where = Literal["body", "query", "path", "header", "cookie"]
+
+
+class FieldError(BaseModel):
+    """One value that is not as it must be; the value itself is not repeated."""
+
+    where: Where = Field(serialization_alias="in", examples=["body"])
+    pointer: str = Field(description="JSON pointer (RFC 6901) within it", examples=["/amount_minor"])
+    code: str = Field(examples=["missing"])
+    detail: str = Field(examples=["Field required"])
+
+
+class ProblemRead(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str = Field(description="A URI under which this service explains the problem.")
+    title: str
+    status: int
+    code: str = Field(description="Stable; for programs to decide by.")
+    detail: str = Field(description="What it was this time.")
+    trace_id: str = Field(
+        examples=["0af7651916cd43dd8448eb211c80319c"], description="Finds the request in logs and traces."
+    )
+    errors: list[FieldError] = Field(default=[], description="For 422: each value that was refused.")
+
+
+class ProblemType(BaseModel):
+    """What a problem's `type` answers."""
+
+    type: str
+    code: str
+    title: str
+    status: int
+    remedy: str = Field(description="What to do about it.")
+
+
+class Problem(Exception):
+    """A refusal that knows its status and its stable code.
+
+    `detail` says what it was this time and holds nothing personal; `members` are further fields of the answer.
+    """
+
+    status: int
+    code: str
+    title: str
+    remedy: str = "Change the request and send it again."
+
+    def __init_subclass__(cls) -> None:
+        if not all(hasattr(cls, attribute) for attribute in ("status", "code", "title")):
+            raise TypeError(f"{cls.__qualname__} declares status, code and title")
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", cls.code) or not 400 <= cls.status <= 599:
+            raise TypeError(f"{cls.__qualname__}: a code is snake_case and a status between 400 and 599")
+
+    def __init__(self, detail: str | None = None, *, headers: Mapping[str, str] | None = None, **members: Any) -> None:
+        super().__init__(self.code)
+        self.detail = detail or f"{self.title}."
+        self.headers = dict(headers or {})
+        self.members = members
+
+
+class MalformedBody(Problem):
+    status, code, title = 400, "malformed_body", "The body cannot be read"
+    remedy = "Send JSON (RFC 8259) in UTF-8, nested less than a thousand deep, without NaN and Infinity."
+
+
+class Forbidden(Problem):
+    status, code, title = 403, "forbidden", "Your role may not do this"
+    remedy = "Ask somebody whose role may; the operation's description names the roles."
+
+
+class NotFound(Problem):
+    status, code, title = 404, "not_found", "There is nothing here"
+    remedy = "Compare the path with the service's openapi.json."
+
+
+class MethodNotAllowed(Problem):
+    status, code, title = 405, "method_not_allowed", "The path does not know this method"
+    remedy = "Use one of the methods in the Allow header."
+
+
+class Conflict(Problem):
+    status, code, title = 409, "conflict", "Somebody else was faster"
+    remedy = "Read what is there now and decide again."
+
+
+class BodyTooLarge(Problem):
+    status, code, title = 413, "body_too_large", "The body is too large"
+    remedy = "Send less at a time."
+
+
+class UnsupportedMediaType(Problem):
+    status, code, title = 415, "unsupported_media_type", "The body's media type is not understood"
+    remedy = "Send application/json, or what the operation's description names."
+
+
+class InvalidInput(Problem):
+    status, code, title = 422, "invalid_input", "Values are not as they must be"
+    remedy = "Correct what `errors` points to."
+
+    def __init__(self, errors: Sequence[FieldError], *, detail: str | None = None) -> None:
+        super().__init__(
+            detail or f"{len(errors)} value{'s are' if len(errors) > 1 else ' is'} not as it must be.",
+            errors=[error.model_dump(by_alias=True) for error in errors[:100]],
+        )
+
+    @classmethod
+    def at(cls, pointer: str, code: str, detail: str, *, where: Where = "body") -> "InvalidInput":
+        """For one value that a rule refuses which no schema states."""
+        return cls([FieldError(where=where, pointer=pointer, code=code, detail=detail)])
+
+
+class UnstorableValue(Problem):
+    status, code, title = 422, "unstorable_value", "A value cannot be kept"
+    remedy = "Leave out NUL characters and lone surrogates, and keep numbers and dates within their type's range."
+
+
+class UnexpectedError(Problem):
+    status, code, title = 500, "unexpected_error", "Something went wrong here"
+    remedy = "Try again; if it stays, tell those who run Branchline the trace_id."
+
+
+class TryAgain(Problem):
+    status, code, title = 503, "try_again", "Others were changing the same"
+    remedy = "Send the same request again after the seconds in Retry-After."
+
+
+class DatabaseUnavailable(Problem):
+    status, code, title = 503, "database_unavailable", "The database is away or busy"
+    remedy = "Send the same request again after the seconds in Retry-After."
+
+
+class _Other(Problem):
+    """A status that only the framework raises."""
+
+    status, code, title = 400, "http_error", "The request was refused"
+
+
+def problem_types(package: str) -> dict[str, type[Problem]]:
+    """The problems of a package and of the platform, by code; two of one code are a mistake."""
+
+    def descendants(cls: type[Problem]) -> Iterator[type[Problem]]:
+        for subclass in cls.__subclasses__():
+            yield subclass
+            yield from descendants(subclass)
+
+    found: dict[str, type[Problem]] = {}
+    for problem in descendants(Problem):
+        if problem is _Other or not problem.__module__.startswith((f"{package}.", "shared.")):
+            continue
+        if found.setdefault(problem.code, problem) is not problem:
+            raise TypeError(f"{problem.__qualname__} and {found[problem.code].__qualname__}: one code for both")
+    return dict(sorted(found.items()))
+
+
+def problems(*types: type[Problem]) -> dict[int | str, dict[str, Any]]:
+    """For a route's `responses=`: the refusals that are its own, with an example each."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for problem in types:
+        response = responses.setdefault(
+            problem.status,
+            {"description": HTTPStatus(problem.status).phrase, "content": {MEDIA_TYPE: {"examples": {}}}},
+        )
+        example = {
+            "type": problem.code,
+            "title": problem.title,
+            "status": problem.status,
+            "detail": f"{problem.title}.",
+            "code": problem.code,
+            "trace_id": "0af7651916cd43dd8448eb211c80319c",
+        }
+        response["content"][MEDIA_TYPE]["examples"][problem.code] = {"summary": problem.title, "value": example}
+    return responses
+
+
+def render(app: FastAPI, problem: Problem) -> Response:
+    """The answer that tells of `problem`."""
+    body = {
+        "type": f"{app.state.problem_types_url}/{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+        "trace_id": current_trace_id() or "0" * 32,
+        **problem.members,
+    }
+    return JSONResponse(body, status_code=problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
+
+
+def problem_of(exception: Exception) -> Problem | None:
+    """What an exception tells the caller; None for one that nobody expected."""
+    match exception:
+        case Problem():
+            return exception
+        case RequestValidationError():
+            return _of_validation(exception)
+        case HTTPException():
+            return _of_http(exception)
+        case PoolTimeout():
+            return DatabaseUnavailable(headers={"Retry-After": "1"})
+        case DBAPIError():
+            return _of_database(exception)
+    return None
+
+
+_OF_STATUS: dict[int, type[Problem]] = {
+    problem.status: problem
+    for problem in (MalformedBody, NotFound, MethodNotAllowed, BodyTooLarge, UnsupportedMediaType)
+}
+
+
+def _of_http(exception: HTTPException) -> Problem:
+    # FastAPI wraps whatever a body's reader raises, a problem of ours too.
+    if isinstance(exception.__cause__, Problem):
+        return exception.__cause__
+    if known := _OF_STATUS.get(exception.status_code):
+        return known(headers=exception.headers)
+    phrase = HTTPStatus(exception.status_code).phrase
+    other = _Other(f"{phrase}.", headers=exception.headers)
+    other.status = exception.status_code
+    other.title = phrase
+    return other
+
+
+def _of_validation(exception: RequestValidationError) -> Problem:
+    errors = exception.errors()
+    if errors and errors[0]["type"] == "json_invalid":
+        return MalformedBody(f"The body is not JSON from character {errors[0]['loc'][-1]} on.")
+    return InvalidInput([_field_error(error) for error in errors])
+
+
+def json_pointer(path: Iterable[object]) -> str:
+    """RFC 6901, each step at most 100 characters."""
+    return "".join("/" + str(step)[:100].replace("~", "~0").replace("/", "~1") for step in path)
+
+
+def _field_error(error: Mapping[str, Any]) -> FieldError:
+    where, *path = error["loc"]
+    code = str(error["type"])
+    detail = str(error["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    # These texts quote what was sent.
+    if code.endswith("_parsing") or code.startswith("url_") or code == "union_tag_invalid":
+        detail = f"Input cannot be read as {code.split('_')[0]}"
+    elif isinstance(error.get("input"), str | int | float) and str(error["input"]) in detail:
+        detail = "Input is not as it must be"
+    return FieldError(where=where, pointer=json_pointer(path), code=code, detail=detail)
+
+
+def _of_database(exception: DBAPIError) -> Problem | None:
+    """Only what a request or the moment is to blame for. The texts stay here: they quote rows."""
+    sqlstate = getattr(exception.orig, "sqlstate", None) or ""
+    if exception.connection_invalidated or sqlstate[:2] in ("08", "53") or sqlstate in ("57P01", "57P02", "57P03"):
+        return DatabaseUnavailable(headers={"Retry-After": "2"})
+    if sqlstate in ("40001", "40P01", "55P03", "57014"):
+        return TryAgain(headers={"Retry-After": "1"})
+    if sqlstate in ("23505", "23P01"):
+        return Conflict()
+    # Numbers and dates out of range, characters that no database text holds; psycopg itself refuses NUL.
+    if sqlstate in ("22003", "22008", "22021", "22P05") or (not sqlstate and isinstance(exception.orig, DataError)):
+        return UnstorableValue()
+    return None
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Makes every exception that is raised below the middleware a problem, the unexpected ones excepted."""
+
+    async def answer(request: Request, exception: Exception) -> Response:
+        problem = problem_of(exception)
+        if problem is None:
+            raise exception
+        if problem.status >= 500:
+            log.warning("refused", code=problem.code, exc_info=exception)
+        return render(request.app, problem)
+
+    for kind in (Problem, RequestValidationError, HTTPException, PoolTimeout, DBAPIError):
+        app.add_exception_handler(kind, answer)

@@ -1,0 +1,83 @@
+"""Reads requests strictly: what no database text or number holds is refused at the door, with a pointer to it."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+from fastapi import Request
+
+from shared.web.problems import InvalidInput, MalformedBody, UnsupportedMediaType, json_pointer
+
+NO_TEXT = "Holds a NUL character or a lone surrogate, which no text does"
+
+
+class StrictRequest(Request):
+    """Reads JSON by RFC 8259: UTF-8, no NaN and no Infinity, and only text that can be kept."""
+
+    async def json(self) -> Any:
+        """Raises MalformedBody, InvalidInput; a JSONDecodeError is left to FastAPI, which knows the position."""
+        if not hasattr(self, "_json"):
+            body = await self.body()
+            try:
+                document = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+            except json.JSONDecodeError:
+                raise
+            except (ValueError, RecursionError):
+                raise MalformedBody from None
+            if b"\\u0000" in body or b"\\ud" in body.lower():
+                refuse_unkeepable_text(document)
+            self._json = document
+        return self._json
+
+
+def _refuse_constant(_: str) -> NoReturn:
+    raise ValueError
+
+
+def refuse_unkeepable_text(document: Any) -> None:
+    """Raises InvalidInput that points to each text with a NUL or a lone surrogate, keys included."""
+    pointers = [json_pointer(path) for path, text in _texts(document) if not is_keepable(text)]
+    if pointers:
+        raise InvalidInput.at(_printable(pointers[0]), "unkeepable_text", NO_TEXT)
+
+
+def is_keepable(text: str) -> bool:
+    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _printable(pointer: str) -> str:
+    return "".join(character if is_keepable(character) else "\ufffd" for character in pointer)
+
+
+def _texts(document: Any) -> Iterator[tuple[tuple[object, ...], str]]:
+    waiting: list[tuple[tuple[object, ...], Any]] = [((), document)]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, str):
+            yield path, value
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                yield (*path, key), key
+                waiting.append(((*path, key), inner))
+        elif isinstance(value, list):
+            waiting.extend(((*path, index), inner) for index, inner in enumerate(value))
+
+
+def refuse_unkeepable_address(request: Request) -> None:
+    """Raises InvalidInput for a NUL in the path or the query."""
+    if "\x00" in request.scope["path"]:
+        raise InvalidInput.at("", "unkeepable_text", NO_TEXT, where="path")
+    if b"%00" in request.scope["query_string"]:
+        raise InvalidInput.at("", "unkeepable_text", NO_TEXT, where="query")
+
+
+def refuse_other_than_json(request: Request) -> None:
+    """Raises UnsupportedMediaType for a body that does not say that it is JSON."""
+    length = request.headers.get("content-length", "0")
+    if length == "0" and "transfer-encoding" not in request.headers:
+        return
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not (
+        media_type.startswith("application/") and media_type.endswith("+json")
+    ):
+        raise UnsupportedMediaType(headers={"Accept": "application/json"})

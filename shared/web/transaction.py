@@ -1,0 +1,146 @@
+"""The route class of every operation: who asks, may they go on, then one transaction around the endpoint.
+
+The transaction opens with the endpoint's first statement and commits when the answer is built and before it is sent,
+so that nobody reads of a success that did not happen. An answer of 400 or more, or an exception, rolls back.
+Row-level security sees the principal as transaction-local settings.
+"""
+
+import inspect
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response, params
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from sqlalchemy import Connection, event, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session as SyncSession
+from sqlalchemy.orm import SessionTransaction
+
+from shared.auth.dependencies import authenticate
+from shared.auth.principal import Principal
+from shared.database import Database
+from shared.messaging.outbox import write_outbox
+from shared.web.idempotency import HEADER, answer_once
+from shared.web.limits import time_limit
+from shared.web.reading import (
+    StrictRequest,
+    refuse_other_than_json,
+    refuse_unkeepable_address,
+)
+
+TIMEOUT = "x-timeout-seconds"
+"""In a route's `openapi_extra`: the time that it may take, where the setting does not do."""
+
+
+class _ScopedSession(SyncSession):
+    """A session whose transactions begin by telling the database for whom."""
+
+
+@event.listens_for(_ScopedSession, "after_begin")
+def _tell_for_whom(session: SyncSession, _: SessionTransaction, connection: Connection) -> None:
+    settings: dict[str, str] = session.info["settings"]
+    columns = ", ".join(f"set_config('{name}', :{name.replace('.', '_')}, true)" for name in settings)
+    connection.execute(
+        text(f"select {columns}"),
+        {name.replace(".", "_"): value for name, value in settings.items()},
+    )
+
+
+def open_session(engine: AsyncEngine, actor: Principal, timeout_seconds: float) -> AsyncSession:
+    """A session that sees what `actor` may see; whoever opens it commits, or closes it and so rolls back."""
+    settings = {**actor.settings, "statement_timeout": str(int(timeout_seconds * 1000))}
+    return AsyncSession(engine, expire_on_commit=False, sync_session_class=_ScopedSession, info={"settings": settings})
+
+
+def _session(request: Request) -> AsyncSession:
+    session: AsyncSession = request.state.session
+    return session
+
+
+def _job_session(request: Request) -> AsyncSession:
+    return _session(request)
+
+
+def _sessions(request: Request) -> Callable[[], AsyncSession]:
+    database: Database = request.app.state.database
+    return partial(
+        open_session, database.requests, request.state.actor, request.app.state.settings.request_timeout_seconds
+    )
+
+
+Session = Annotated[AsyncSession, Depends(_session)]
+"""The request's transaction, under row-level security. The route commits it; nobody else does."""
+JobSession = Annotated[AsyncSession, Depends(_job_session)]
+"""The request's transaction as the tables' owner, who sees all: for ingestion, never for a person's request."""
+Sessions = Annotated[Callable[[], AbstractAsyncContextManager[AsyncSession]], Depends(_sessions)]
+"""Opens short reading transactions under row-level security: for streams, which hold none open."""
+
+
+def _calls(dependant: Dependant) -> Iterator[Callable[..., Any] | None]:
+    for dependency in dependant.dependencies:
+        yield dependency.call
+        yield from _calls(dependency)
+
+
+class TransactionalRoute(APIRoute):
+    """Authenticates, limits, reads strictly, keeps Idempotency-Keys, commits."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        calls = set(_calls(self.dependant))
+        self.role = "jobs" if _job_session in calls else "requests" if _session in calls else None
+        self.creates = self.methods == {"POST"} and self.status_code in (201, 202)
+        self.takes_json = self.body_field is not None and not isinstance(self.body_field.field_info, params.Form)
+        self.timeout_seconds: float | None = (self.openapi_extra or {}).get(TIMEOUT)
+        if {_session, _job_session} <= calls:
+            raise TypeError(f"{self.name}: one transaction, Session or JobSession")
+        if self.creates and self.role is None:
+            raise TypeError(f"{self.name}: what creates has a Session, which Idempotency-Key needs")
+        if self.role and (inspect.isasyncgenfunction(endpoint) or inspect.isgeneratorfunction(endpoint)):
+            raise TypeError(f"{self.name}: a stream holds no transaction open; ask for Sessions")
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        endpoint = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            state = request.app.state
+            strict = StrictRequest(request.scope, request.receive, request._send)
+            async with time_limit(self.timeout_seconds or state.settings.request_timeout_seconds):
+                actor = await authenticate(strict)
+                strict.state.headers = state.limiter.take(actor.subject)
+                refuse_unkeepable_address(strict)
+                if self.takes_json:
+                    refuse_other_than_json(strict)
+                if self.role is None:
+                    return await endpoint(strict)
+                return await self._transact(strict, actor, endpoint)
+
+        return handle
+
+    async def _transact(
+        self, request: Request, actor: Principal, endpoint: Callable[[Request], Coroutine[Any, Any, Response]]
+    ) -> Response:
+        database: Database = request.app.state.database
+        engine = database.jobs if self.role == "jobs" else database.requests
+        timeout = self.timeout_seconds or request.app.state.settings.request_timeout_seconds
+        async with open_session(engine, actor, timeout) as session:
+            request.state.session = session
+            if self.creates and HEADER in request.headers:
+                now = request.app.state.clock()
+                response = await answer_once(request, session, actor.subject, now, endpoint)
+            else:
+                response = await endpoint(request)
+            if response.status_code < 400:
+                wrote = await write_outbox(session)
+                await session.commit()
+                if wrote:
+                    database.outbox_written.set()
+        return response
+
+
+def service_router(*, tag: str) -> APIRouter:
+    """The router of one noun."""
+    return APIRouter(route_class=TransactionalRoute, tags=[tag])
