@@ -58,7 +58,8 @@ format: installed-dev
 
 lock: installed-dev
 	$(call lock,base)
-	$(call lock,demo,-c base.txt)
+	$(call lock,compose,-c base.txt)
+	$(call lock,demo,-c compose.txt)
 	$(call lock,dev,-c demo.txt)
 
 installed-demo installed-dev: installed-%:
