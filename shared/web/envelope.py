@@ -34,8 +34,13 @@ YEAR = 31_536_000
 
 
 def route_templates(app: Starlette) -> dict[int, str]:
-    """Each route's path as it is declared, by the route's identity: logs and metrics name no customer."""
-    return {id(context.original_route): context.path_format or "" for context in iter_route_contexts(app.routes)}
+    """Each route's path as it is declared, by its endpoint's identity: logs and metrics name no customer."""
+    return {
+        id(getattr(context.original_route, "endpoint", None) or getattr(context.original_route, "app", None)): str(
+            context.path_format
+        )
+        for context in iter_route_contexts(app.routes)
+    }
 
 
 class Envelope:
@@ -78,7 +83,7 @@ class Envelope:
         headers.setdefault("Cache-Control", "private, no-cache" if "etag" in headers else "no-store")
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        route = scope["app"].state.route_templates.get(id(scope.get("route")), "unmatched")
+        route = scope["app"].state.route_templates.get(id(scope.get("endpoint")), "unmatched")
         method = scope["method"] if scope["method"] in METHODS else "other"
         HTTP_REQUESTS.labels(self.service_name, method, route, str(status)).inc()
         HTTP_SECONDS.labels(self.service_name, method, route).observe(seconds)
