@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 
 import structlog
@@ -79,6 +80,11 @@ class Background:
                 "background_task_failed", service=self.service, task=name, fault=type(fault).__name__, exc_info=True
             )
 
+    async def check(self) -> None:
+        """Raises for readiness when a task has ended that should not have."""
+        if self.failed:
+            raise RuntimeError(f"{self.failed} has stopped")
+
     async def stop(self, seconds: float) -> None:
         """Lets every task finish what it has begun; cancels what takes longer."""
         if self.tasks:
@@ -91,10 +97,11 @@ class Background:
 def build_app(service: Service, database: Database, platform: Platform, *, background: bool = True) -> FastAPI:
     """The service as an ASGI application. Its lifespan runs the consumer, the relay and the jobs."""
 
+    tasks = Background(service.name)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        tasks: Background = app.state.background
-        stopping = asyncio.Event()
+        stopping: asyncio.Event = app.state.stopping
         consumer = Consumer(service.name, database, platform.source(), service.subscriptions)
         relay = Relay(service.name, database, platform.publisher)
         if background:
@@ -112,20 +119,19 @@ def build_app(service: Service, database: Database, platform: Platform, *, backg
             await tasks.stop(platform.drain_seconds)
             await database.close()
 
-    app = create_api(
+    return create_api(
         service_name=service.name,
         title=service.title,
+        version=version("branchline"),
         description=service.description,
         routers=service.routers,
-        lifespan=lifespan,
         settings=platform.settings,
+        database=database,
+        verifier=platform.verifier,
+        clock=platform.clock,
+        checks={"background": tasks.check},
+        lifespan=lifespan,
     )
-    app.state.background = Background(service.name)
-    app.state.database = database
-    app.state.verifier = platform.verifier
-    app.state.clock = platform.clock
-    app.state.service_settings = service.settings
-    return app
 
 
 async def run_job(service: str, job: Job, database: Database, stopping: asyncio.Event) -> None:

@@ -31,3 +31,8 @@ class UnknownManager(Problem):
 class CoreEventNotFound(Problem):
     status, code, title = 404, "core_event_not_found", "No such event was received"
     remedy = "Compare source and id with what was sent; send it again if it is missing."
+
+
+class TooManyEvents(Problem):
+    status, code, title = 413, "too_many_events", "Too many events in one request"
+    remedy = "Send them in several requests; sending some twice does no harm."

@@ -10,7 +10,6 @@ from sqlalchemy.types import DateTime
 
 from shared.database import service_metadata
 
-
 CodePointText = Text(collation="C")
 """Text in code point order, in which a prefix is a range and an index finds it."""
 

@@ -13,3 +13,5 @@ class CustomerSettings(BaseSettings):
     """The greatest body of core-banking events in one request."""
     ingestion_lines: int = Field(default=10_000, ge=1)
     """The most core-banking events in one request: they are one transaction."""
+    ingestion_timeout_seconds: float = Field(default=30, gt=0, le=300)
+    """After which one request of core-banking events is given up; nothing of it is kept, and it can be sent again."""

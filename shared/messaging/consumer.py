@@ -6,24 +6,21 @@ or broker that is away is waited for; nothing is ever skipped.
 """
 
 import asyncio
-import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from time import perf_counter
 from typing import Any, Protocol
 
-import psycopg.errors
 import structlog
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import Database
 from shared.events import Delivery, Undecodable
 from shared.messaging import metrics
 from shared.messaging.dead_letters import Parked, park
+from shared.messaging.faults import backoff, is_transient
 from shared.messaging.positions import Fenced, advance, read_positions
 from shared.messaging.records import Batch, Record, TopicPartition, read_event
 from shared.messaging.subscriptions import Subscriptions
@@ -112,7 +109,7 @@ class Consumer:
     async def _deliver(self, at: TopicPartition, expected: int, records: Sequence[Record]) -> None:
         """One transaction, or, when an event of it fails, two halves of it: the failing one ends alone."""
         attempt = 1
-        delay = 0.05
+        delays = backoff()
         while True:
             try:
                 return await self._commit(at, expected, records)
@@ -121,10 +118,9 @@ class Consumer:
             except Exception as fault:  # noqa: BLE001, RUF100 - whatever a handler raises is retried, then parked with its name
                 metrics.REDELIVERED.labels(self._service, at.topic).inc()
                 if is_transient(fault):
-                    log.warning("delivery_waits", fault=type(fault).__name__, topic=at.topic, seconds=round(delay, 2))
-                    if await self._sleep(delay * random.uniform(0.5, 1.5)):  # noqa: S311 - jitter, not a secret
+                    log.warning("delivery_waits", fault=type(fault).__name__, topic=at.topic)
+                    if await self._sleep(next(delays)):
                         return None
-                    delay = min(delay * 2, 10.0)
                 elif len(records) > 1:
                     middle = len(records) // 2
                     await self._deliver(at, expected, records[:middle])
@@ -134,9 +130,8 @@ class Consumer:
                     return await self._park_alone(at, expected, records[0], fault)
                 else:
                     attempt += 1
-                    if await self._sleep(delay * random.uniform(0.5, 1.5)):  # noqa: S311 - jitter, not a secret
+                    if await self._sleep(next(delays)):
                         return None
-                    delay *= 4
 
     async def _commit(self, at: TopicPartition, expected: int, records: Sequence[Record]) -> None:
         began = perf_counter()
@@ -198,24 +193,29 @@ class Consumer:
         return await self._source.fetch(self._batch, 0.5)
 
     async def _positions(self, assigned: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        async with AsyncSession(self._database.jobs) as session:
-            return await read_positions(session, assigned, self._source.cluster)
+        """Waits for the database: a source that got no answer here would begin anywhere."""
+
+        async def read() -> dict[TopicPartition, int]:
+            async with AsyncSession(self._database.jobs) as session:
+                return await read_positions(session, assigned, self._source.cluster)
+
+        positions: dict[TopicPartition, int] = await self._until_it_works(read) or {}
+        return positions
 
     async def _return_to_position(self, at: TopicPartition) -> None:
         await self._source.seek(at, (await self._positions([at])).get(at))
 
     async def _until_it_works(self, step: Callable[[], Awaitable[Any]]) -> Any:
         """A broker or database that is away is waited for; nothing is lost by waiting."""
-        delay = 0.1
+        delays = backoff()
         while not self._stopping.is_set():
             try:
                 return await step()
             except Exception as fault:
                 if not is_transient(fault):
                     raise
-                log.warning("consumer_waits", fault=type(fault).__name__, seconds=round(delay, 1))
-                await self._sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
-                delay = min(delay * 2, 10.0)
+                log.warning("consumer_waits", service=self._service, fault=type(fault).__name__)
+                await self._sleep(next(delays))
         return None
 
     async def _sleep(self, seconds: float) -> bool:
@@ -226,7 +226,8 @@ class Consumer:
 
 
 _DELIVER_ONCE = text(
-    "insert into delivered_event (event_id) select unnest(cast(:ids as uuid[])) on conflict do nothing returning event_id"
+    "insert into delivered_event (event_id) select unnest(cast(:ids as uuid[]))"
+    " on conflict do nothing returning event_id"
 )
 
 
@@ -237,16 +238,3 @@ async def deliver_once(session: AsyncSession, deliveries: Sequence[Delivery[Any]
     by_id = {delivery.id: delivery for delivery in reversed(deliveries)}
     fresh = set((await session.scalars(_DELIVER_ONCE, {"ids": sorted(by_id)})).all())
     return [delivery for delivery in deliveries if delivery.id in fresh and by_id[delivery.id] is delivery]
-
-
-def is_transient(fault: BaseException) -> bool:
-    """Whether the same delivery may work later, without any change: the database or the broker is away or busy."""
-    if isinstance(fault, (ConnectionError, TimeoutError, PoolTimeout, InterfaceError)):
-        return True
-    if getattr(fault, "retriable", False):  # aiokafka's word for it
-        return True
-    if isinstance(fault, DBAPIError):
-        if fault.connection_invalidated or isinstance(fault, OperationalError):
-            return True
-        return isinstance(fault.orig, (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected))
-    return isinstance(fault, (psycopg.OperationalError, psycopg.InterfaceError))

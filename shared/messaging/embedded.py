@@ -30,7 +30,8 @@ _SCHEMA = (
     " topic text, partition integer, earliest_offset bigint not null default 0, next_offset bigint not null default 0,"
     " primary key (topic, partition))",
     'create table if not exists record (topic text, partition integer, "offset" bigint, key bytea, value bytea,'
-    ' headers bytea not null, appended_at timestamptz not null default now(), primary key (topic, partition, "offset"))',
+    " headers bytea not null, appended_at timestamptz not null default now(),"
+    ' primary key (topic, partition, "offset"))',
     "create index if not exists ix_record_appended_at on record using brin (appended_at)",
 )
 _RESERVE = text(
@@ -63,6 +64,7 @@ class EmbeddedLog:
             make_url(url).set(drivername="postgresql+psycopg"), pool_size=10, max_overflow=10
         )
         self.cluster = ""
+        self._partitions: dict[str, int] = {}
         self._news: set[asyncio.Event] = set()
 
     async def start(self, topics: Sequence[str], partitions: int = PARTITIONS) -> None:
@@ -79,22 +81,16 @@ class EmbeddedLog:
                 {"topics": list(topics), "last": partitions - 1},
             )
             self.cluster = str(await connection.scalar(text("select id from log_identity")))
-
-    async def partitions(self, topic: str) -> int:
-        async with self.engine.connect() as connection:
-            count = await connection.scalar(
-                text("select count(*) from topic_partition where topic = :topic"), {"topic": topic}
-            )
-        return int(count or 0)
+            counts = await connection.execute(text("select topic, count(*) from topic_partition group by topic"))
+            self._partitions = {topic: int(count) for topic, count in counts}
 
     async def send(self, records: list[Outgoing]) -> None:
         """Appends in order, in one transaction."""
-        counts = {topic: await self.partitions(topic) for topic in {record.topic for record in records}}
         by_partition: dict[TopicPartition, list[Outgoing]] = defaultdict(list)
         for record in records:
             partition = record.partition
             if partition is None:
-                partition = partition_of(record.key, counts[record.topic])
+                partition = partition_of(record.key, self._partitions[record.topic])
             by_partition[TopicPartition(record.topic, partition)].append(record)
         async with AsyncSession(self.engine) as session:
             rows = []

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener
@@ -10,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from shared.messaging.consumer import Positions
-from shared.messaging.records import Batch, Outgoing, Record, TopicPartition
+from shared.messaging.records import Batch, NotSent, Outgoing, Record, TopicPartition
 
 log = structlog.get_logger(__name__)
 
@@ -35,32 +36,52 @@ async def create_topics(bootstrap: str, topics: Sequence[str], partitions: int =
 
 
 class KafkaPublisher:
-    def __init__(self, bootstrap: str) -> None:
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, linger_ms=5, max_batch_size=262_144
-        )
+    """An idempotent producer, started at the first use; one that failed is replaced."""
 
-    async def start(self) -> None:
-        await self._producer.start()
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+        self._producer: AIOKafkaProducer | None = None
 
     async def send(self, records: list[Outgoing]) -> None:
-        sent = [
-            await self._producer.send(
-                record.topic,
-                value=record.value,
-                key=record.key,
-                partition=record.partition,
-                headers=record.headers,
-            )
-            for record in records
-        ]
-        await asyncio.gather(*sent)
+        try:
+            producer = await self._started()
+            sent = [
+                await producer.send(
+                    record.topic,
+                    value=record.value,
+                    key=record.key,
+                    partition=record.partition,
+                    headers=record.headers,
+                )
+                for record in records
+            ]
+            await asyncio.gather(*sent)
+        except KafkaError as fault:
+            await self.close()
+            raise NotSent(type(fault).__name__) from fault
 
-    async def partitions(self, topic: str) -> int:
-        return len(await self._producer.partitions_for(topic))
+    async def _started(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            producer = AIOKafkaProducer(
+                bootstrap_servers=self._bootstrap,
+                acks="all",
+                enable_idempotence=True,
+                linger_ms=5,
+                max_batch_size=262_144,
+            )
+            try:
+                await producer.start()
+            except KafkaError:
+                await producer.stop()
+                raise
+            self._producer = producer
+        return self._producer
 
     async def close(self) -> None:
-        await self._producer.stop()
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            with suppress(KafkaError):  # it failed before, or what it still held will be sent again
+                await producer.stop()
 
 
 class KafkaSource:
@@ -90,7 +111,11 @@ class KafkaSource:
             max_poll_interval_ms=300_000,
         )
         consumer.subscribe(topics, listener=_Assignment(self, consumer, positions))
-        await consumer.start()
+        try:
+            await consumer.start()
+        except KafkaError:
+            await consumer.stop()
+            raise
         self._consumer = consumer
 
     async def seek(self, at: TopicPartition, offset: int | None) -> None:

@@ -50,12 +50,15 @@ class Batch(NamedTuple):
         return self.records[-1].offset + 1
 
 
+class NotSent(Exception):
+    """Some of the records may not have been appended; sending all of them again puts that right."""
+
+
 class Publisher(Protocol):
-    """Appends records; returns when all are durable."""
+    async def send(self, records: list[Outgoing]) -> None:
+        """Appends in order; returns when all are durable. Raises NotSent."""
 
-    async def send(self, records: list[Outgoing]) -> None: ...
-
-    async def partitions(self, topic: str) -> int: ...
+    async def close(self) -> None: ...
 
 
 def event_headers(

@@ -6,7 +6,6 @@ late would else be passed by.
 """
 
 import asyncio
-import random
 from contextlib import suppress
 
 import structlog
@@ -15,8 +14,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.database import Database
+from shared.messaging.faults import backoff, is_transient
 from shared.messaging.metrics import RELAYED
-from shared.messaging.records import Outgoing, Publisher, event_headers
+from shared.messaging.records import NotSent, Outgoing, Publisher, event_headers
 
 log = structlog.get_logger(__name__)
 
@@ -38,15 +38,16 @@ class Relay:
 
     async def run(self) -> None:
         """Relays until `stop`. A database or broker that goes away is waited for."""
-        delay = 0.1
+        delays = backoff()
         while not self._stopping.is_set():
             try:
                 await self._lead()
-                delay = 0.1
-            except (DBAPIError, OSError, ConnectionError, TimeoutError) as fault:
-                log.warning("relay_waits", fault=type(fault).__name__, seconds=round(delay, 1))
-                await self._sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
-                delay = min(delay * 2, 10.0)
+                delays = backoff()
+            except Exception as fault:
+                if not (is_transient(fault) or isinstance(fault, NotSent)):
+                    raise
+                log.warning("relay_waits", service=self._service, fault=type(fault).__name__)
+                await self._sleep(next(delays))
 
     def stop(self) -> None:
         self._stopping.set()
@@ -88,7 +89,7 @@ class Relay:
         return len(rows)
 
     async def _wait_for_news(self) -> None:
-        """Waits for this process to write, or a moment: another replica may have written, or a row not be readable yet."""
+        """Waits for this process to write, or a moment: another replica may have written, or a row not be readable."""
         signal = self._database.outbox_written
         with suppress(TimeoutError):
             await asyncio.wait_for(signal.wait(), 0.2)

@@ -26,7 +26,7 @@ class Xid8(UserDefinedType[int]):
 
     cache_ok = True
 
-    def get_col_spec(self, **kw: object) -> str:
+    def get_col_spec(self, **kw: object) -> str:  # noqa: ARG002 - SQLAlchemy's
         return "xid8"
 
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from services.customer.domain.names import end_of_prefix, search_key
 from services.customer.errors import CustomerNotFound, UnknownManager
@@ -66,7 +67,7 @@ async def search_customers(session: AsyncSession, query: str) -> Sequence[Custom
     return found.all()
 
 
-def _begins(column: ColumnElement[Any], prefix: str) -> ColumnElement[bool]:
+def _begins(column: InstrumentedAttribute[Any], prefix: str) -> ColumnElement[bool]:
     """A range, not LIKE: that is not leakproof, and under row-level security its index would not be used."""
     return and_(column >= prefix, column < end_of_prefix(prefix))
 

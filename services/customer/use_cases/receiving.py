@@ -50,7 +50,7 @@ class Received:
         """Keeps it until the `kind` that it names arrives."""
         self.outcome, self.waits_for = Outcome.HELD, f"{kind}:{named}"
         self.code, self.pointer = f"unknown_{kind}", pointer
-        self.detail = f"it names a {kind} that has not arrived yet, and is applied when that does"
+        self.detail = f"the {kind} that it names has not arrived yet; it is applied when that does"
 
     def park(self, code: str, pointer: str, detail: str) -> None:
         self.outcome, self.waits_for = Outcome.PARKED, None

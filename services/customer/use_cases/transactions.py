@@ -191,8 +191,8 @@ async def _write_ledger(session: AsyncSession, postings: Sequence[_Posting]) -> 
     async with (
         connection.cursor() as cursor,
         cursor.copy(
-            "copy posting (account_id, core_transaction_id, fingerprint, customer_id, booked_on, sequence, amount_minor,"
-            " kind, balance_after_minor, is_external, reverses_transaction_id) from stdin (format binary)"
+            "copy posting (account_id, core_transaction_id, fingerprint, customer_id, booked_on, sequence,"
+            " amount_minor, kind, balance_after_minor, is_external, reverses_transaction_id) from stdin (format binary)"
         ) as copy,
     ):
         copy.set_types(["uuid", "text", "int8", "uuid", "date", "int8", "int8", "text", "int8", "bool", "text"])

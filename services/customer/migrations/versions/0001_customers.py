@@ -245,6 +245,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("reconciliation_finding")
+    op.execute("drop policy account_requests on account")
     op.drop_index(op.f("ix_account_party_customer_id"), table_name="account_party")
     op.drop_table("account_party")
     op.drop_index(op.f("ix_account_customer_id"), table_name="account")

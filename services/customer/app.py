@@ -1,0 +1,29 @@
+"""What the customer service is made of."""
+
+from services.customer.handlers import CoreBanking
+from services.customer.routes import accounts, customers, staff
+from services.customer.routes.core_banking import core_banking_router
+from services.customer.settings import CustomerSettings
+from services.customer.use_cases.ingestion import Rules
+from shared.clock import Clock, system_clock
+from shared.events import corebanking
+from shared.messaging.subscriptions import Subscriptions
+from shared.service import Service
+
+
+def customer_service(
+    settings: CustomerSettings | None = None, *, partitions: int, clock: Clock = system_clock
+) -> Service:
+    """`partitions` is how many each topic has."""
+    settings = settings or CustomerSettings()
+    rules = Rules(partitions=partitions, tolerance_minor=settings.reconciliation_tolerance_minor)
+    subscriptions = Subscriptions(group="customer")
+    subscriptions.on_records(corebanking.TOPIC, CoreBanking(rules, clock).receive_core_events)
+    return Service(
+        name="customer",
+        title="Branchline: customers",
+        description="Who the bank's customers are, who looks after them, and the boundary to the core banking system.",
+        routers=[customers.router, accounts.router, staff.router, core_banking_router(settings, rules)],
+        subscriptions=subscriptions,
+        settings=settings,
+    )
