@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+import prometheus_client
 import structlog
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
@@ -84,6 +85,8 @@ def configure(service_name: str, *, level: str = "INFO") -> None:
     )
     logging.root.handlers = [handler]
     logging.root.setLevel(level)
+    logging.captureWarnings(True)
+    prometheus_client.disable_created_metrics()
     for chatty in ("httpx", "httpcore", "aiokafka", "mail.log", "asyncio"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.root.level))
     for own in ("uvicorn", "uvicorn.error", "uvicorn.access"):

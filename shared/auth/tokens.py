@@ -1,6 +1,7 @@
 """Verifies bearer tokens: JWTs (RFC 7519, RFC 8725) of one issuer, with keys from its JWKS, rotated live."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -127,8 +128,8 @@ async def _document(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
             if len(content) > MAX_DOCUMENT_BYTES:
                 raise KeysUnavailable
     try:
-        document = httpx.Response(200, content=bytes(content)).json()
-    except ValueError:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
         raise KeysUnavailable from None
     if not isinstance(document, dict):
         raise KeysUnavailable
