@@ -4,17 +4,11 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from feeds.push import Pushed
 
 LINE_EVERY_S = 5
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f}/s" if task.speed else "", style="progress.data.speed")
 
 
 class PushProgress:
@@ -26,16 +20,17 @@ class PushProgress:
         self._total = total
         self._start_at = start_at
         self._begun = self._said = time.monotonic()
-        columns: tuple[ProgressColumn, ...] = (
+        self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} events" if total else "{task.completed:,.0f} events"),
-            _Rate(),
+            TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
             TextColumn("{task.fields[parked]}", style="yellow"),
+            console=self._console,
+            disable=not self._console.is_terminal,
         )
-        self._bar = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
-        self._task = self._bar.add_task(what, total=total, completed=start_at, parked="")
+        self._task = self._bar.add_task(what, total=total, completed=start_at, rate="", parked="")
 
     def __enter__(self) -> "PushProgress":
         self._bar.start()
@@ -49,18 +44,18 @@ class PushProgress:
 
     async def show(self, pushed: Pushed) -> None:
         """Fits `push(on_confirmed=...)`."""
+        now = time.monotonic()
+        per_second = (pushed.confirmed - self._start_at) / max(now - self._begun, 1e-3)
+        rate = f"{per_second:,.0f}/s"
         parked = f"{pushed.parked:,} parked" if pushed.parked else ""
         total = None if self._total is None else max(self._total, pushed.confirmed)
-        self._bar.update(self._task, completed=pushed.confirmed, total=total, parked=parked)
-        now = time.monotonic()
+        self._bar.update(self._task, completed=pushed.confirmed, total=total, rate=rate, parked=parked)
         if not self._console.is_terminal and now - self._said >= LINE_EVERY_S:
             self._said = now
-            rate = (pushed.confirmed - self._start_at) / (now - self._begun)
-            self._console.print(self._line(pushed.confirmed, rate, parked), highlight=False)
-
-    def _line(self, confirmed: int, rate: float, parked: str) -> str:
-        line = f"{self._what}: {confirmed:,} events"
-        if self._total is not None:
-            left_s = max(self._total - confirmed, 0) / rate if rate else 0
-            line = f"{self._what}: {confirmed:,} of {self._total:,} events, {left_s:.0f} s left"
-        return f"{line}, {rate:,.0f}/s" + (f", {parked}" if parked else "")
+            of = ""
+            if total is not None:
+                left_s = (total - pushed.confirmed) / max(per_second, 1e-3)
+                of = f" of {total:,}"
+                rate = f"{rate}, {left_s:.0f} s left"
+            line = f"{self._what}: {pushed.confirmed:,}{of} events, {rate}" + (f", {parked}" if parked else "")
+            self._console.print(line, highlight=False)

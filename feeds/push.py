@@ -7,6 +7,7 @@ import asyncio
 import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -122,7 +123,7 @@ async def push(
     """
     pushed = Pushed(confirmed=start_at)
     chunks = _chunks(itertools.islice(iter(lines), start_at, None), chunk_lines)
-    async with _client(client) as http:
+    async with nullcontext(client) if client else httpx.AsyncClient(timeout=httpx.Timeout(120, connect=5)) as http:
         sender = _Sender(http, base_url.rstrip("/") + PATH, token, patience_s)
         sending: deque[tuple[int, asyncio.Task[Answer]]] = deque()
         try:
@@ -147,10 +148,6 @@ async def push(
                 task.cancel()
             await asyncio.gather(*(task for _, task in sending), return_exceptions=True)
     return pushed
-
-
-def _client(given: httpx.AsyncClient | None) -> httpx.AsyncClient:
-    return given or httpx.AsyncClient(timeout=httpx.Timeout(120, connect=5))
 
 
 def _chunks(lines: Iterator[bytes], most_lines: int) -> Iterator[_Chunk]:
@@ -193,6 +190,8 @@ class _Sender:
         headers = {"authorization": f"Bearer {token}", "content-type": "application/x-ndjson"}
         try:
             answer = await self._http.post(self._url, content=body, headers=headers)
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as failure:
+            raise PushFailed("unreachable", f"{self._url} is no address of a web server") from failure
         except httpx.TransportError as failure:
             raise _Passing(f"no answer ({type(failure).__name__})") from failure
         if answer.status_code == httpx.codes.OK:

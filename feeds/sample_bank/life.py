@@ -31,7 +31,13 @@ PURCHASES: Quantiles = (6_00, 22_00, 48_00, 95_00, 190_00, 420_00, 2_600_00)
 TRANSFERS: Quantiles = (50_00, 200_00, 500_00, 1_200_00, 4_000_00)
 SCORES = ((10, 0.2), (9, 0.22), (8, 0.25), (7, 0.15), (6, 0.08), (5, 0.05), (3, 0.03), (1, 0.02))
 CHANNELS = ((ContactChannel.CALL, 0.6), (ContactChannel.VISIT, 0.2), (ContactChannel.MESSAGE, 0.2))
-EVERYDAY_EVENTS = (LifeEventKind.MOVE, LifeEventKind.BIRTH, LifeEventKind.MARRIAGE, LifeEventKind.JOB_CHANGE)
+EVERYDAY_EVENTS = (
+    (LifeEventKind.MOVE, 0.3),
+    (LifeEventKind.BIRTH, 0.2),
+    (LifeEventKind.MARRIAGE, 0.2),
+    (LifeEventKind.JOB_CHANGE, 0.15),
+    (LifeEventKind.DEATH_IN_HOUSEHOLD, 0.15),
+)
 
 # Minutes of a day in UTC; the bank opens at 9 in UTC+8, and all of its day is one day of both.
 OPENING, CLOSING = 60, 540
@@ -162,7 +168,7 @@ class Life:
             when = self._sometime(span, CLOSING)
             self.at(when, self._complains, (when // MINUTES + dice.between(1, 14), outcome))
         if dice.chance(0.005 * share):
-            self.at(self._sometime(span, CLOSING), self._lives, dice.one_of(EVERYDAY_EVENTS))
+            self.at(self._sometime(span, CLOSING), self._lives, dice.weighted(EVERYDAY_EVENTS))
 
     def _sometime(self, span: Span, until: int = LAST_BOOKING) -> int:
         dice = self.dice
