@@ -6,9 +6,7 @@ the owner of the tables. Neither commits by itself: the request or the delivery 
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import cast
 
-import psycopg
 from sqlalchemy import MetaData
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
@@ -60,10 +58,3 @@ class Database:
     async def close(self) -> None:
         await self.jobs.dispose()
         await self.requests.dispose()
-
-
-async def driver_connection(session: AsyncSession) -> psycopg.AsyncConnection[tuple[object, ...]]:
-    """The psycopg connection of a session's open transaction, for COPY."""
-    connection = await session.connection()
-    raw = await connection.get_raw_connection()
-    return cast("psycopg.AsyncConnection[tuple[object, ...]]", raw.driver_connection)

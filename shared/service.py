@@ -14,6 +14,7 @@ from sqlalchemy import text
 from shared.auth.tokens import TokenVerifier
 from shared.clock import Clock, system_clock
 from shared.database import Database
+from shared.jobs import forget_what_is_past
 from shared.messaging.consumer import Consumer, Source
 from shared.messaging.records import Publisher
 from shared.messaging.relay import Relay
@@ -108,7 +109,8 @@ def build_app(service: Service, database: Database, platform: Platform, *, backg
             tasks.start("relay", relay.run())
             if service.subscriptions.topics:
                 tasks.start("consumer", consumer.run())
-            for job in service.jobs:
+            forget = Job("forget", 600.0, lambda database: forget_what_is_past(database, platform.clock))
+            for job in (*service.jobs, forget):
                 tasks.start(job.name, run_job(service.name, job, database, stopping))
         try:
             yield

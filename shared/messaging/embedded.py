@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from shared.database import driver_connection
+from shared.copying import copy_rows
 from shared.messaging.consumer import Positions
 from shared.messaging.records import Batch, Headers, Outgoing, Record, TopicPartition
 
@@ -34,6 +34,14 @@ _SCHEMA = (
     ' primary key (topic, partition, "offset"))',
     "create index if not exists ix_record_appended_at on record using brin (appended_at)",
 )
+_COLUMNS = {
+    "topic": "text",
+    "partition": "int4",
+    "offset": "int8",
+    "key": "bytea",
+    "value": "bytea",
+    "headers": "bytea",
+}
 _RESERVE = text(
     "update topic_partition set next_offset = next_offset + :count"
     " where topic = :topic and partition = :partition returning next_offset - :count"
@@ -102,16 +110,7 @@ class EmbeddedLog:
                     (*at, first + i, record.key, record.value, _encode_headers(record.headers))
                     for i, record in enumerate(outgoing)
                 ]
-            connection = await driver_connection(session)
-            async with (
-                connection.cursor() as cursor,
-                cursor.copy(
-                    'copy record (topic, partition, "offset", key, value, headers) from stdin (format binary)'
-                ) as copy,
-            ):
-                copy.set_types(["text", "int4", "int8", "bytea", "bytea", "bytea"])
-                for row in rows:
-                    await copy.write_row(row)
+            await copy_rows(session, "record", _COLUMNS, rows)
             await session.commit()
         for news in self._news:
             news.set()

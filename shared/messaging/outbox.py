@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.clock import system_clock
+from shared.copying import copy_rows
 from shared.events import Delivery, Event, encode
 from shared.ids import derived_id, new_id
 from shared.telemetry import current_traceparent
@@ -65,12 +65,16 @@ def pending_events(session: AsyncSession) -> int:
     return len(session.info.get(_PENDING, ()))
 
 
-_INSERT = text(
-    "insert into outbox (event_id, type, topic, key, partition, payload, occurred_at, traceparent)"
-    " select * from unnest(cast(:event_id as uuid[]), cast(:type as text[]), cast(:topic as text[]),"
-    " cast(:key as text[]), cast(:partition as smallint[]), cast(:payload as bytea[]),"
-    " cast(:occurred_at as timestamptz[]), cast(:traceparent as text[]))"
-)
+_COLUMNS = {
+    "event_id": "uuid",
+    "type": "text",
+    "topic": "text",
+    "key": "text",
+    "partition": "int2",
+    "payload": "bytea",
+    "occurred_at": "timestamptz",
+    "traceparent": "text",
+}
 
 
 async def write_outbox(session: AsyncSession) -> bool:
@@ -78,6 +82,5 @@ async def write_outbox(session: AsyncSession) -> bool:
     rows: list[_Row] = session.info.pop(_PENDING, [])
     if not rows:
         return False
-    columns = zip(*rows, strict=True)
-    await session.execute(_INSERT, dict(zip(_Row._fields, map(list, columns), strict=True)))
+    await copy_rows(session, "outbox", _COLUMNS, rows)
     return True

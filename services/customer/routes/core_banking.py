@@ -5,6 +5,7 @@ from itertools import islice
 
 import msgspec
 from fastapi import APIRouter, Request
+from sqlalchemy.exc import IntegrityError
 
 from services.customer.errors import CoreEventNotFound, TooManyEvents
 from services.customer.schemas import CoreEventRead, IngestionRead, KeptRead, ReceiptError
@@ -12,7 +13,7 @@ from services.customer.settings import CustomerSettings
 from services.customer.use_cases.ingestion import Rules, get_core_event, receive_events
 from services.customer.use_cases.receiving import Outcome, Received, Unreadable, read_cloud_event
 from shared.auth.dependencies import require_scope
-from shared.web.problems import MalformedBody, UnsupportedMediaType, problems
+from shared.web.problems import MalformedBody, TryAgain, UnsupportedMediaType, problems
 from shared.web.transaction import TIMEOUT, JobSession, service_router
 
 SCOPE = "corebanking:write"
@@ -77,7 +78,10 @@ def core_banking_router(settings: CustomerSettings, rules: Rules) -> APIRouter:
         payloads = _payloads(request, await request.body(), settings.ingestion_lines)
         read = [read_cloud_event(payload, received_at=now, line=line) for line, payload in payloads]
         received = [event for event in read if isinstance(event, Received)]
-        await receive_events(session, received, rules=rules, now=now)
+        try:
+            await receive_events(session, received, rules=rules, now=now)
+        except IntegrityError:  # the same events came by another way at the same moment: next time they are known
+            raise TryAgain(headers={"Retry-After": "1"}) from None
         return _summary(read)
 
     @router.get(

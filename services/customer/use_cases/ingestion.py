@@ -18,6 +18,7 @@ from services.customer.use_cases.parties import record_parties
 from services.customer.use_cases.receiving import Arrivals, Outcome, Received, read_cloud_event
 from services.customer.use_cases.reported_facts import report_facts
 from services.customer.use_cases.transactions import post_transactions
+from shared.copying import copy_rows
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ async def receive_events(session: AsyncSession, received: Sequence[Received], *,
     The order within `received` does not matter: what an event names is applied before it, and state
     has revisions.
     """
-    await _recognise(session, received)
+    known = await _recognise(session, received)
     while received:
         arrivals = Arrivals()
         await record_branches(session, received, arrivals)
@@ -44,39 +45,45 @@ async def receive_events(session: AsyncSession, received: Sequence[Received], *,
         await post_transactions(session, received, arrivals)
         await report_facts(session, received)
         await close_business_days(session, received, partitions=rules.partitions, tolerance_minor=rules.tolerance_minor)
-        await _write_receipts(session, received)
+        await _write_receipts(session, received, known)
         received = await _awaited(session, arrivals, now)
+        known |= {event.identity for event in received}
 
 
-async def _recognise(session: AsyncSession, received: Sequence[Received]) -> None:
-    """Marks what came before under the same id. What was parked or held then may come again, mended."""
-    known: dict[tuple[str, str], int] = {}
+async def _recognise(session: AsyncSession, received: Sequence[Received]) -> set[tuple[str, str]]:
+    """Marks what came before under the same id, and returns which ids did.
+
+    What was parked or held then may come again, mended.
+    """
+    known: set[tuple[str, str]] = set()
+    settled: dict[tuple[str, str], int] = {}
     for source in {event.source for event in received}:
         event_ids = [event.event_id for event in received if event.source == source]
         rows = await session.execute(
-            select(ReceivedEvent.event_id, ReceivedEvent.fingerprint).where(
-                ReceivedEvent.source == source,
-                ReceivedEvent.event_id == any_(literal(event_ids, ARRAY(TEXT))),
-                ReceivedEvent.outcome.in_((Outcome.APPLIED, Outcome.DUPLICATE)),
+            select(ReceivedEvent.event_id, ReceivedEvent.fingerprint, ReceivedEvent.outcome).where(
+                ReceivedEvent.source == source, ReceivedEvent.event_id == any_(literal(event_ids, ARRAY(TEXT)))
             )
         )
-        known |= {(source, event_id): fingerprint for event_id, fingerprint in rows}
+        for event_id, fingerprint, outcome in rows:
+            known.add((source, event_id))
+            if outcome in (Outcome.APPLIED, Outcome.DUPLICATE):
+                settled[source, event_id] = fingerprint
     for event in received:
         if event.outcome is not Outcome.APPLIED:
             continue
-        if event.identity in known:
-            event.repeats(known[event.identity])
+        if event.identity in settled:
+            event.repeats(settled[event.identity])
         else:
-            known[event.identity] = event.fingerprint
+            settled[event.identity] = event.fingerprint
+    return known
 
 
-_INSERT_RECEIPTS = text(
-    "insert into received_event as r (source, event_id, type, fingerprint, outcome)"
-    " select * from unnest(cast(:source as text[]), cast(:event_id as text[]), cast(:type as text[]),"
-    " cast(:fingerprint as bigint[]), cast(:outcome as text[]))"
-    " on conflict (source, event_id) do update"
-    " set type = excluded.type, fingerprint = excluded.fingerprint, outcome = excluded.outcome"
-    " where r.outcome in ('parked', 'held')"
+_RECEIPTS = {"source": "text", "event_id": "text", "type": "text", "fingerprint": "int8", "outcome": "text"}
+_CHANGE_RECEIPTS = text(
+    "update received_event r set type = n.type, fingerprint = n.fingerprint, outcome = n.outcome"
+    " from unnest(cast(:source as text[]), cast(:event_id as text[]), cast(:type as text[]),"
+    " cast(:fingerprint as bigint[]), cast(:outcome as text[])) as n (source, event_id, type, fingerprint, outcome)"
+    " where r.source = n.source and r.event_id = n.event_id and r.outcome in ('parked', 'held')"
 )
 _FORGET_KEPT = text(
     "delete from kept_event using unnest(cast(:source as text[]), cast(:event_id as text[])) as done (source, event_id)"
@@ -92,13 +99,16 @@ _KEEP = text(
 )
 
 
-async def _write_receipts(session: AsyncSession, received: Sequence[Received]) -> None:
+async def _write_receipts(session: AsyncSession, received: Sequence[Received], known: set[tuple[str, str]]) -> None:
     receipts = {event.identity: event for event in reversed(received)}
-    await session.execute(
-        _INSERT_RECEIPTS, _columns(receipts.values(), "source", "event_id", "type", "fingerprint", "outcome")
-    )
-    applied = [event for event in received if event.outcome is Outcome.APPLIED]
-    await session.execute(_FORGET_KEPT, _columns(applied, "source", "event_id"))
+    new = [event for identity, event in receipts.items() if identity not in known]
+    rows = ((e.source, e.event_id, e.type, e.fingerprint, str(e.outcome)) for e in new)
+    await copy_rows(session, "received_event", _RECEIPTS, rows)
+    if again := [event for identity, event in receipts.items() if identity in known]:
+        await session.execute(_CHANGE_RECEIPTS, _columns(again, *_RECEIPTS))
+        applied = [event for event in again if event.outcome is Outcome.APPLIED]
+        await session.execute(_FORGET_KEPT, _columns(applied, "source", "event_id"))
+    known |= receipts.keys()
     kept = {(*event.identity, event.fingerprint): event for event in received if event.code}
     if kept:
         fields = ("source", "event_id", "fingerprint", "waits_for", "code", "pointer", "detail", "payload")

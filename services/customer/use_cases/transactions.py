@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.customer.models import Posting
 from services.customer.use_cases.receiving import Arrivals, Received, of_type
-from shared.database import driver_connection
+from shared.copying import copy_rows
 from shared.events.corebanking import TransactionKind, TransactionPosted, TransactionReversed
 from shared.events.customer import PostedTransaction, TransactionsPosted
 from shared.ids import derived_id
@@ -186,32 +186,39 @@ async def _fingerprints(session: AsyncSession, identities: set[Identity]) -> dic
     return {(row.account_id, row.core_transaction_id): row.fingerprint for row in rows}
 
 
+_LEDGER = {
+    "account_id": "uuid",
+    "core_transaction_id": "text",
+    "fingerprint": "int8",
+    "customer_id": "uuid",
+    "booked_on": "date",
+    "sequence": "int8",
+    "amount_minor": "int8",
+    "kind": "text",
+    "balance_after_minor": "int8",
+    "is_external": "bool",
+    "reverses_transaction_id": "text",
+}
+
+
 async def _write_ledger(session: AsyncSession, postings: Sequence[_Posting]) -> None:
-    connection = await driver_connection(session)
-    async with (
-        connection.cursor() as cursor,
-        cursor.copy(
-            "copy posting (account_id, core_transaction_id, fingerprint, customer_id, booked_on, sequence,"
-            " amount_minor, kind, balance_after_minor, is_external, reverses_transaction_id) from stdin (format binary)"
-        ) as copy,
-    ):
-        copy.set_types(["uuid", "text", "int8", "uuid", "date", "int8", "int8", "text", "int8", "bool", "text"])
-        for p in postings:
-            await copy.write_row(
-                (
-                    p.account.account_id,
-                    p.core_transaction_id,
-                    p.fingerprint,
-                    p.account.customer_id,
-                    p.booked_on,
-                    p.sequence,
-                    p.amount_minor,
-                    str(p.kind),
-                    p.balance_after_minor,
-                    p.is_external,
-                    p.reverses_transaction_id,
-                )
-            )
+    rows = (
+        (
+            p.account.account_id,
+            p.core_transaction_id,
+            p.fingerprint,
+            p.account.customer_id,
+            p.booked_on,
+            p.sequence,
+            p.amount_minor,
+            str(p.kind),
+            p.balance_after_minor,
+            p.is_external,
+            p.reverses_transaction_id,
+        )
+        for p in postings
+    )
+    await copy_rows(session, "posting", _LEDGER, rows)
 
 
 _MOVE_BALANCES = text(

@@ -1,0 +1,24 @@
+"""The four services by name, each composed by its own `app.py`."""
+
+from collections.abc import Callable
+
+from services.customer.app import customer_service
+from services.interaction.app import interaction_service
+from services.notification.app import notification_service
+from services.scoring.app import scoring_service
+from shared.clock import Clock, system_clock
+from shared.service import Service
+from shared.settings import PlatformSettings
+
+SERVICES: tuple[str, ...] = ("customer", "interaction", "scoring", "notification")
+
+
+def compose(name: str, settings: PlatformSettings, clock: Clock = system_clock) -> Service:
+    """The service as its settings in the environment say."""
+    make: dict[str, Callable[[], Service]] = {
+        "customer": lambda: customer_service(partitions=settings.partitions, clock=clock),
+        "interaction": lambda: interaction_service(clock=clock),
+        "scoring": lambda: scoring_service(clock=clock),
+        "notification": lambda: notification_service(settings.public_url, clock=clock),
+    }
+    return make[name]()

@@ -1,0 +1,1 @@
+"""The whole line in one process, for looking at: `make demo`."""

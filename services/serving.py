@@ -1,0 +1,56 @@
+"""Serves an ASGI application until a signal; streams are told to end before connections are waited for."""
+
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+GRACE_SECONDS = 3
+
+
+class Server(uvicorn.Server):
+    """uvicorn, telling `on_exit` of the first signal."""
+
+    def __init__(self, app: ASGIApp, *, on_exit: Callable[[], None], host: str = "127.0.0.1", port: int = 0) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=host,
+                port=port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+                timeout_keep_alive=30,
+            )
+        )
+        self._on_exit = on_exit
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._on_exit()
+        super().handle_exit(sig, frame)
+
+
+def end_streams(*apps: FastAPI) -> Callable[[], None]:
+    """For `on_exit`: sets what the applications' streams wait for."""
+
+    def end() -> None:
+        for app in apps:
+            app.state.stopping.set()
+
+    return end
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket. Raises OSError when the port is taken."""
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError:
+        listening.close()
+        raise
+    return listening
