@@ -78,6 +78,7 @@ def create_api(
     `app.state.verifier` itself. `package` is where the service's problems are declared, `services.<service_name>`
     unless it says otherwise. Raises TypeError for a route that is none of `service_router`'s.
     """
+    telemetry.configure(service_name, level=settings.log_level)
     base = f"/api/{service_name}/v1"
     app = ServiceApi(
         title=title,

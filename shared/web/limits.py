@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from shared.web.problems import Problem
+from shared.web.problems import Problem, RequestTimeout
 
 MAX_BUCKETS = 10_000
 
@@ -19,11 +19,6 @@ MAX_BUCKETS = 10_000
 class TooManyRequests(Problem):
     status, code, title = 429, "too_many_requests", "Too many requests"
     remedy = "Wait for the seconds in Retry-After, then go on more slowly; RateLimit tells what is left."
-
-
-class RequestTimeout(Problem):
-    status, code, title = 503, "request_timeout", "The request took too long and nothing of it was kept"
-    remedy = "Ask for less at a time, or send the same request again after the seconds in Retry-After."
 
 
 @dataclass

@@ -15,7 +15,7 @@ from shared.auth.errors import (
     TokenExpired,
 )
 from shared.web import idempotency
-from shared.web.limits import RequestTimeout, TooManyRequests
+from shared.web.limits import TooManyRequests
 from shared.web.problems import (
     MEDIA_TYPE,
     BodyTooLarge,
@@ -26,6 +26,7 @@ from shared.web.problems import (
     MalformedBody,
     Problem,
     ProblemRead,
+    RequestTimeout,
     TryAgain,
     UnexpectedError,
     UnstorableValue,

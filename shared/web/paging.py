@@ -117,7 +117,9 @@ class PageRequest:
     def order(self) -> str:
         return ",".join(("-" if key.descending else "") + key.name for key in self.keys)
 
-    async def of(self, session: AsyncSession, statement: Select[Any], read: Callable[[Any], Item]) -> Page[Item]:
+    async def of(
+        self, session: AsyncSession, statement: Select[*tuple[Any, ...]], read: Callable[[Any], Item]
+    ) -> Page[Item]:
         """The page of what `statement` selects; `read` makes an item of an entity, or of a row if it selects more."""
         width = len(statement.column_descriptions)
         columns = [key.expression.label(f"key_{index}") for index, key in enumerate(self.keys)]
@@ -125,7 +127,7 @@ class PageRequest:
         if self.after is not None:
             paged = paged.where(after_row(self.keys, self.after))
         rows = (await session.execute(paged.limit(self.limit + 1))).all()
-        items = [read(row[0] if width == 1 else row[:width]) for row in rows[: self.limit]]
+        items = [read(row[0] if width == 1 else row) for row in rows[: self.limit]]
         more = len(rows) > self.limit
         return Page(items=items, next=self._cursor(rows[self.limit - 1][width:]) if more else None)
 

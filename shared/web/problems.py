@@ -13,9 +13,10 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from fastapi.routing import iter_route_contexts
 from psycopg import DataError
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
@@ -125,9 +126,9 @@ class InvalidInput(Problem):
     remedy = "Correct what `errors` points to."
 
     def __init__(self, errors: Sequence[FieldError], *, detail: str | None = None) -> None:
+        count = "One value is not as it" if len(errors) == 1 else f"{len(errors)} values are not as they"
         super().__init__(
-            detail or f"{len(errors)} value{'s are' if len(errors) > 1 else ' is'} not as it must be.",
-            errors=[error.model_dump(by_alias=True) for error in errors[:100]],
+            detail or f"{count} must be.", errors=[error.model_dump(by_alias=True) for error in errors[:100]]
         )
 
     @classmethod
@@ -154,6 +155,11 @@ class TryAgain(Problem):
 class DatabaseUnavailable(Problem):
     status, code, title = 503, "database_unavailable", "The database is away or busy"
     remedy = "Send the same request again after the seconds in Retry-After."
+
+
+class RequestTimeout(Problem):
+    status, code, title = 503, "request_timeout", "The request took too long and nothing of it was kept"
+    remedy = "Ask for less at a time, or send the same request again after the seconds in Retry-After."
 
 
 class _Other(Problem):
@@ -275,16 +281,29 @@ def _field_error(error: Mapping[str, Any]) -> FieldError:
 def _of_database(exception: DBAPIError) -> Problem | None:
     """Only what a request or the moment is to blame for. The texts stay here: they quote rows."""
     sqlstate = getattr(exception.orig, "sqlstate", None) or ""
-    if exception.connection_invalidated or sqlstate[:2] in ("08", "53") or sqlstate in ("57P01", "57P02", "57P03"):
+    cut_off = exception.connection_invalidated or (not sqlstate and isinstance(exception, OperationalError))
+    if cut_off or sqlstate[:2] in ("08", "53") or sqlstate in ("57P01", "57P02", "57P03"):
         return DatabaseUnavailable(headers={"Retry-After": "2"})
-    if sqlstate in ("40001", "40P01", "55P03", "57014"):
+    if sqlstate in ("40001", "40P01", "55P03"):
         return TryAgain(headers={"Retry-After": "1"})
+    if sqlstate == "57014":
+        return RequestTimeout(headers={"Retry-After": "1"})
     if sqlstate in ("23505", "23P01"):
         return Conflict()
     # Numbers and dates out of range, characters that no database text holds; psycopg itself refuses NUL.
     if sqlstate in ("22003", "22008", "22021", "22P05") or (not sqlstate and isinstance(exception.orig, DataError)):
         return UnstorableValue()
     return None
+
+
+def _methods(request: Request) -> set[str]:
+    """What the path knows; the framework names the methods of one of its operations only."""
+    return {
+        method
+        for context in iter_route_contexts(request.app.routes)
+        if context.path_regex.match(request.scope["path"])
+        for method in context.methods or ()
+    }
 
 
 def install_problem_handlers(app: FastAPI) -> None:
@@ -294,6 +313,8 @@ def install_problem_handlers(app: FastAPI) -> None:
         problem = problem_of(exception)
         if problem is None:
             raise exception
+        if problem.status == 405:
+            problem.headers["Allow"] = ", ".join(sorted(_methods(request)))
         if problem.status >= 500:
             log.warning("refused", code=problem.code, exc_info=exception)
         return render(request.app, problem)
