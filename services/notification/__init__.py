@@ -1,0 +1,1 @@
+"""Who is told about what, where it lies, and by which channel it went."""

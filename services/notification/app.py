@@ -1,0 +1,41 @@
+"""What the notification service is made of."""
+
+from services.notification.handlers import Handlers
+from services.notification.routes import alerts
+from services.notification.routes.inbox import inbox_router
+from services.notification.settings import NotificationSettings
+from services.notification.use_cases.changes import InboxBell
+from services.notification.use_cases.mails import MailSender
+from services.notification.use_cases.upkeep import Upkeep
+from shared.clock import Clock, system_clock
+from shared.events.customer import CustomerChanged, ManagerChanged
+from shared.events.scoring import ChurnAlertClosed, ChurnAlertRaised
+from shared.messaging.subscriptions import Subscriptions
+from shared.service import Job, Service
+
+
+def notification_service(
+    public_url: str, settings: NotificationSettings | None = None, *, clock: Clock = system_clock
+) -> Service:
+    """`public_url` is what the services are reached under from outside; mails link to it."""
+    settings = settings or NotificationSettings()
+    handlers = Handlers(clock)
+    upkeep = Upkeep(clock)
+    subscriptions = Subscriptions(group="notification")
+    subscriptions.on(CustomerChanged, handlers.follow_customers)
+    subscriptions.on(ManagerChanged, handlers.follow_managers)
+    subscriptions.on(ChurnAlertRaised, handlers.deliver_alerts)
+    subscriptions.on(ChurnAlertClosed, handlers.withdraw_alerts)
+    return Service(
+        name="notification",
+        title="Branchline: notifications",
+        description="Who is told about an alert, where it lies, and by which channel it went.",
+        routers=[inbox_router(InboxBell()), alerts.router],
+        subscriptions=subscriptions,
+        settings=settings,
+        jobs=[
+            Job("send_mails", 1.0, MailSender(settings, public_url, clock).send_due_mails),
+            Job("return_snoozed_items", 5.0, upkeep.return_snoozed_items),
+            Job("tell_those_responsible", 60.0, upkeep.tell_those_responsible),
+        ],
+    )
