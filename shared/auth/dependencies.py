@@ -6,7 +6,7 @@ from fastapi import Depends, Request, params
 
 from shared.auth.errors import InsufficientScope, MissingToken
 from shared.auth.principal import Principal, Role
-from shared.web.problems import Forbidden
+from shared.web.problems import Forbidden, documented
 
 
 async def authenticate(request: Request) -> Principal:
@@ -31,20 +31,20 @@ Actor = Annotated[Principal, Depends(_actor)]
 def require_role(*roles: Role) -> params.Depends:
     """For a route's `dependencies=`: refuses every other role with 403."""
 
+    @documented(Forbidden, allows=f"Role {' or '.join(roles)}.")
     def check_role(actor: Actor) -> None:
         if actor.role not in roles:
             raise Forbidden(f"Is for the role {' or '.join(roles)}.")
 
-    check_role.allows = f"Role {' or '.join(roles)}."  # type: ignore[attr-defined]
     return params.Depends(check_role)
 
 
 def require_scope(scope: str) -> params.Depends:
     """For a route's `dependencies=`: only a program whose token has `scope`."""
 
+    @documented(InsufficientScope, allows=f"Role service with the scope `{scope}`.")
     def check_scope(actor: Actor) -> None:
         if actor.role is not Role.SERVICE or scope not in actor.scopes:
             raise InsufficientScope(scope)
 
-    check_scope.allows = f"Role service with the scope `{scope}`."  # type: ignore[attr-defined]
     return params.Depends(check_scope)

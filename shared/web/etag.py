@@ -20,7 +20,7 @@ from typing import Annotated
 
 from fastapi import Depends, FastAPI, Header, Request, Response
 
-from shared.web.problems import Problem
+from shared.web.problems import Problem, documented
 
 Version = int | datetime
 """What changes with every change of a row."""
@@ -86,6 +86,7 @@ def _read_tag(
     return ReadableTag(response, if_none_match)
 
 
+@documented(PreconditionRequired, StaleVersion)
 def _seen_tag(
     response: Response,
     if_match: Annotated[
@@ -96,6 +97,8 @@ def _seen_tag(
         raise PreconditionRequired
     return WritableTag(response, if_match)
 
+
+vars(_read_tag)["responses"] = {304: {"description": "What you have is still that."}}
 
 ReadTag = Annotated[ReadableTag, Depends(_read_tag)]
 SeenTag = Annotated[WritableTag, Depends(_seen_tag)]

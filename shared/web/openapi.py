@@ -1,15 +1,14 @@
 """What FastAPI's OpenAPI document does not know: our refusals, who may, and the headers that the route class reads."""
 
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
-from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from starlette.routing import BaseRoute
 
 from shared.auth.errors import (
     IdentityProviderUnavailable,
-    InsufficientScope,
     InvalidToken,
     MissingToken,
     TokenExpired,
@@ -21,7 +20,6 @@ from shared.web.problems import (
     BodyTooLarge,
     DatabaseUnavailable,
     FieldError,
-    Forbidden,
     InvalidInput,
     MalformedBody,
     Problem,
@@ -73,15 +71,20 @@ def _complete_operation(operation: dict[str, Any], route: RouteContext, problem_
         del responses["422"]
     original = route.original_route
     if isinstance(original, TransactionalRoute):
-        allowed = list(_allowed(route.dependant))
-        if allowed:
-            operation["description"] = "\n\n".join([operation.get("description", ""), *allowed]).strip()
+        for dependency in route.dependant.dependencies:
+            _add(responses, getattr(dependency.call, "responses", {}))
+            if allows := getattr(dependency.call, "allows", None):
+                operation["description"] = f"{operation.get('description', '')}\n\n{allows}".strip()
         if original.creates:
             operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
-        _add(responses, problems(*_platform_problems(original, bool(operation.get("parameters")), bool(allowed))))
+        _add(responses, problems(*_platform_problems(original, bool(operation.get("parameters")))))
     else:
         operation["security"] = []
     for response in responses.values():
+        for content in response.get("content", {}).values():
+            # FastAPI describes a stream's items in OpenAPI 3.2's words.
+            if item := content.pop("itemSchema", None):
+                content |= {"schema": {"type": "string"}, "x-item-schema": item}
         if content := response.get("content", {}).get(MEDIA_TYPE):
             content["schema"] = {"$ref": "#/components/schemas/ProblemRead"}
             for code, example in content["examples"].items():
@@ -90,18 +93,15 @@ def _complete_operation(operation: dict[str, Any], route: RouteContext, problem_
 
 def _add(responses: dict[str, Any], added: dict[int | str, dict[str, Any]]) -> None:
     for status, response in added.items():
-        own = responses.setdefault(str(status), response)
-        if own is not response:
-            own["content"].setdefault(MEDIA_TYPE, {"examples": {}})["examples"].update(
-                response["content"][MEDIA_TYPE]["examples"]
-            )
+        own = responses.setdefault(str(status), {"description": response["description"]})
+        if MEDIA_TYPE in response.get("content", {}):
+            content = own.setdefault("content", {}).setdefault(MEDIA_TYPE, {"examples": {}})
+            content["examples"] |= deepcopy(response["content"][MEDIA_TYPE]["examples"])
 
 
-def _platform_problems(route: TransactionalRoute, parameters: bool, restricted: bool) -> Iterator[type[Problem]]:
+def _platform_problems(route: TransactionalRoute, parameters: bool) -> Iterator[type[Problem]]:
     yield from (MissingToken, InvalidToken, TokenExpired, TooManyRequests, UnexpectedError)
     yield from (IdentityProviderUnavailable, RequestTimeout)
-    if restricted:
-        yield from (Forbidden, InsufficientScope)
     if route.takes_json:
         yield from (MalformedBody, BodyTooLarge, UnsupportedMediaType)
     if route.takes_json or parameters:
@@ -110,9 +110,3 @@ def _platform_problems(route: TransactionalRoute, parameters: bool, restricted: 
         yield from (DatabaseUnavailable, TryAgain, UnstorableValue)
     if route.creates:
         yield from (idempotency.IdempotencyKeyInFlight, idempotency.IdempotencyKeyReused)
-
-
-def _allowed(dependant: Dependant) -> Iterator[str]:
-    for dependency in dependant.dependencies:
-        if allows := getattr(dependency.call, "allows", None):
-            yield allows

@@ -29,7 +29,7 @@ from sqlalchemy import ColumnElement, Select, and_, false, literal, or_, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from shared.web.problems import InvalidInput, Problem
+from shared.web.problems import InvalidInput, Problem, problems
 from shared.web.reading import is_keepable
 
 Item = TypeVar("Item", bound=BaseModel)
@@ -141,6 +141,8 @@ class Ordering:
 
     As a dependency it reads `limit`, `cursor` and `sort`, and documents what sort may be.
     """
+
+    responses = problems(InvalidCursor)
 
     def __init__(self, columns: Mapping[str, Sortable], *, default: str, tie: Sortable) -> None:
         self.columns = dict(columns)

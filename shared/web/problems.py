@@ -5,9 +5,9 @@ A problem never holds a stack trace, SQL, or a value that somebody sent.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import structlog
 from fastapi import FastAPI, Request
@@ -203,6 +203,19 @@ def problems(*types: type[Problem]) -> dict[int | str, dict[str, Any]]:
         }
         response["content"][MEDIA_TYPE]["examples"][problem.code] = {"summary": problem.title, "value": example}
     return responses
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def documented(*refusals: type[Problem], **further: str) -> Callable[[F], F]:
+    """For a dependency: what every operation that asks for it then refuses; `further` is text to describe it with."""
+
+    def mark(dependency: F) -> F:
+        vars(dependency).update(responses=problems(*refusals), **further)
+        return dependency
+
+    return mark
 
 
 def render(app: FastAPI, problem: Problem) -> Response:

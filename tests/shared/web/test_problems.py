@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from shared.database import Database
 from shared.web.problems import InvalidInput, Problem, json_pointer, problem_types
 from tests.shared.web.notes import BASE, Notes
 
@@ -168,8 +169,6 @@ async def test_a_database_fault_shows_no_sql(notes: Notes) -> None:
 
 
 async def test_a_database_that_is_away_is_said_to_be(notes: Notes) -> None:
-    from shared.database import Database
-
     nowhere = Database("postgresql://x@127.0.0.1:1/x", "postgresql://x@127.0.0.1:1/x")
     notes.app.state.database = nowhere
     async with notes.http() as client:
