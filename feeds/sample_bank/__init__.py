@@ -9,8 +9,9 @@ from feeds.sample_bank.bank import (
     truth,
 )
 from feeds.sample_bank.ledger import SOURCE
+from feeds.sample_bank.live import keep_going
 from feeds.sample_bank.staff import DEMO_BRANCH_HEAD_ID, DEMO_BRANCH_ID, DEMO_MANAGER_ID
-from feeds.sample_bank.trickle import number_at, trickle
+from feeds.sample_bank.trickle import INTERVAL, number_at, trickle
 
 DEFAULT_SEED = 1
 
@@ -20,8 +21,10 @@ __all__ = [
     "DEMO_BRANCH_ID",
     "DEMO_MANAGER_ID",
     "EXPECTED_LINES",
+    "INTERVAL",
     "SOURCE",
     "Departure",
+    "keep_going",
     "later_lines",
     "lines",
     "look_alikes",

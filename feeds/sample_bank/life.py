@@ -39,6 +39,10 @@ EVERYDAY_EVENTS = (
     (LifeEventKind.DEATH_IN_HOUSEHOLD, 0.15),
 )
 
+POSITIONS = {AccountKind.CURRENT: 1, AccountKind.SAVINGS: 2, AccountKind.CARD: 3}
+LAST_POSITION = 10
+"""In the account's number; deposits are numbered behind it."""
+
 # Minutes of a day in UTC; the bank opens at 9 in UTC+8, and all of its day is one day of both.
 OPENING, CLOSING = 60, 540
 FIRST_BOOKING, LAST_BOOKING = 60, 880
@@ -54,13 +58,14 @@ class Life:
         self.dice = Dice(seed, "life", customer.number)
         self.party = party(seed, customer, book.calendar.start)
         self.cushion_minor = customer.cushion_minor
-        self.other_accounts = 1
+        self.deposits_opened = 0
         self.gone = False
         self.savings: Account | None = None
         self.card: Account | None = None
         self.deposit: Account | None = None
         self._agenda: list[tuple[int, int, Act, Any]] = []
         self._entries = 0
+        self._opened_at = 0
         self._told = 0
         self._opens()
 
@@ -72,10 +77,9 @@ class Life:
         if not self.gone:
             self._routine(span)
         end = (span.last + 1) * MINUTES
-        opened = self.customer.joined * MINUTES
         while self._agenda and self._agenda[0][0] < end:
             when, _, act, argument = heappop(self._agenda)
-            if when >= opened and (not self.gone or act == self._leaves):
+            if when > self._opened_at and (not self.gone or act == self._leaves):
                 act(when, argument)
 
     def _opens(self) -> None:
@@ -84,6 +88,7 @@ class Life:
         new = customer.joined > 0
         when = customer.joined * MINUTES + (OPENING if new else 1)
         self.book.write(when, f"{customer.party_id}-1", self.party)
+        self._opened_at = when + 2
         brought = TransactionKind.TRANSFER_IN if new else TransactionKind.OTHER
         since = 0 if new else (self.book.calendar.start - customer.since).days
         self.current = self._account(when + 1, AccountKind.CURRENT, since)
@@ -107,10 +112,9 @@ class Life:
 
     def _account(self, when: int, kind: AccountKind, days_before: int = 0, matures: int | None = None) -> Account:
         calendar, day = self.book.calendar, when // MINUTES
-        positions = {AccountKind.CURRENT: 1, AccountKind.SAVINGS: 2, AccountKind.CARD: 3}
-        position = positions.get(kind) or self.other_accounts + 9
         if kind is AccountKind.TERM_DEPOSIT:
-            self.other_accounts += 1
+            self.deposits_opened += 1
+        position = POSITIONS.get(kind) or LAST_POSITION + self.deposits_opened
         recorded = AccountRecorded(
             account_id=account_id(self.customer.number, position),
             revision=1,
@@ -248,7 +252,7 @@ class Life:
             self.cushion_minor += terms.amount_minor
             self.at(terms.renewed * MINUTES + self.dice.between(OPENING, CLOSING), self._renews_deposit)
         elif self.savings is not None and not self.customer.story.leaves:
-            self._moves(when + 400, self.current, self.savings, terms.amount_minor)
+            self.at(when + 400, self._saves, terms.amount_minor)
         else:
             self.cushion_minor += terms.amount_minor
 
@@ -349,7 +353,7 @@ class Life:
             self._moves(when, self.savings, self.current, int(self.savings.balance_minor * share) // 100 * 100)
         amount = int(self.current.balance_minor * share) // 100_00 * 100_00
         if amount >= 500_00:
-            self._pays(when + 5, TransactionKind.TRANSFER_OUT, amount, self.customer.rival_bank)
+            self._pays(when, TransactionKind.TRANSFER_OUT, amount, self.customer.rival_bank)
 
     def _closes(self, when: int, _: None) -> None:
         """Takes everything away and closes every account."""
