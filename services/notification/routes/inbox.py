@@ -63,7 +63,7 @@ def inbox_router(bell: InboxBell) -> APIRouter:
         ] = None,
     ) -> Page[InboxItemRead]:
         """Your inbox, the newest first: alerts of customers that you look after."""
-        return await page.of(session, inbox.shown_items(staff_id, state or ()), lambda row: _read(Shown(*row)))
+        return await page.of(session, inbox.shown_items(staff_id, state or ()), lambda row: _read(Shown(*row[:3])))
 
     @router.get("/inbox/count", dependencies=members_of_staff)
     async def count_inbox(session: Session, staff_id: StaffId) -> InboxCount:
