@@ -53,15 +53,15 @@ class Transactions(NamedTuple):
     is_reversal: Flags
     is_stated: Flags
     balance: Ints
-    id_high: Unsigned
-    id_low: Unsigned
+    event_high: Unsigned
+    event_low: Unsigned
 
 
 class DailyAggregates(NamedTuple):
     """Rows by columns, ordered by account and day, each pair once.
 
     `sums` has a row for each name of SUMS. The balance is the one stated with the greatest sequence;
-    among equals, the one of the greatest transaction id, so that it depends on the transactions alone.
+    among equals, the one that the latest event (by its id) told last.
     """
 
     account: Ints
@@ -75,7 +75,9 @@ class DailyAggregates(NamedTuple):
 
 def aggregate(posted: Transactions) -> DailyAggregates:
     """One row for each account and day that the batch has transactions of."""
-    order = np.lexsort((posted.id_low, posted.id_high, posted.sequence, posted.is_stated, posted.day, posted.account))
+    order = np.lexsort(
+        (posted.event_low, posted.event_high, posted.sequence, posted.is_stated, posted.day, posted.account)
+    )
     account, day = posted.account[order], posted.day[order]
     starts = _group_starts(account, day)
     if not len(starts):
@@ -108,8 +110,8 @@ def aggregate(posted: Transactions) -> DailyAggregates:
         day[starts],
         sums,
         np.where(stated, posted.sequence[last], UNSTATED),
-        np.where(stated, posted.id_high[last], 0).astype(np.uint64),
-        np.where(stated, posted.id_low[last], 0).astype(np.uint64),
+        np.where(stated, posted.event_high[last], 0).astype(np.uint64),
+        np.where(stated, posted.event_low[last], 0).astype(np.uint64),
         np.where(stated, posted.balance[last], 0),
     )
 

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -38,11 +39,11 @@ class Scores:
     features: Features
     histories: Sequence[History]
 
-    @property
+    @cached_property
     def points(self) -> Points:
         return points_of(self.bits)
 
-    @property
+    @cached_property
     def irrevocable_points(self) -> Points:
         return irrevocable_points_of(self.bits)
 
@@ -72,8 +73,11 @@ class Scores:
         return weighing_on(reason, self.histories[customer], day)
 
 
-def score(features: Features, histories: Sequence[History], *, material_minor: int) -> Scores:
-    """Scores of every customer on every day of the features. Who has left has none from that day on."""
+def score(features: Features, histories: Sequence[History], *, material_minor: int, scored_from: int = 0) -> Scores:
+    """Scores of every customer on every day of the features.
+
+    No reason holds before `scored_from`, the first day that the bank closed, nor for who has left from that day on.
+    """
     customers, width = features.last_salary.shape
     first_day = features.first_day
     bits = np.zeros((customers, width), np.int32)
@@ -90,6 +94,7 @@ def score(features: Features, histories: Sequence[History], *, material_minor: i
     for customer, history in enumerate(histories):
         if history.left < first_day + width:
             bits[customer, max(history.left - first_day, 0) :] = 0
+    bits[:, : max(scored_from - first_day, 0)] = 0
     return Scores(first_day, bits, features, histories)
 
 

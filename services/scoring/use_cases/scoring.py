@@ -1,0 +1,243 @@
+"""Scoring: the customers whose score can have changed, on all the days that they are due for, at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import partial
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.scoring.domain.features import measure
+from services.scoring.domain.scorecard import band_of
+from services.scoring.domain.scores import Scores, next_change, score
+from services.scoring.use_cases.alerts import Case, follow_alerts
+from services.scoring.use_cases.reasons import stored
+from services.scoring.use_cases.rules import Rules
+from services.scoring.use_cases.windows import Known, read_known
+from shared.database import Database
+from shared.events import Delivery
+from shared.events.customer import DayClosed
+from shared.events.scoring import RiskBand, RiskBandChanged
+from shared.messaging.outbox import publish
+
+HORIZON = 45
+"""Days ahead for which a score is foretold, as it will be without any news; after them it is looked at again."""
+TOGETHER = 500
+"""Customers whose days are in memory at once."""
+MOST_CUSTOMERS, MOST_DAYS = 20_000, 1_000_000
+"""What one transaction scores: customers, and days over all of them. The rest stays due."""
+
+_CLOSE = text(
+    "insert into business_day as b (partition, first_closed_on, last_closed_on) values (:partition, :first, :last)"
+    " on conflict (partition) do update set first_closed_on = least(b.first_closed_on, excluded.first_closed_on),"
+    " last_closed_on = greatest(b.last_closed_on, excluded.last_closed_on), moved_at = now()"
+)
+_FIRST_CLOSED = text("select first_closed_on from business_day where partition = :partition for update")
+_LAST_CLOSED = text("select last_closed_on from business_day where partition = :partition")
+_ALL_DUE = text("update customer_score set due_on = least(due_on, cast(:day as date)) where partition = :partition")
+_DUE = text(
+    "select s.customer_id, greatest(s.due_on, b.first_closed_on) as due_on, s.told_band,"
+    " b.first_closed_on, b.last_closed_on"
+    " from customer_score s join business_day b on b.partition = s.partition"
+    " where s.partition = :partition and s.due_on <= b.last_closed_on"
+    " order by s.due_on, s.customer_id limit :most for update of s skip locked"
+)
+
+
+async def close_days(session: AsyncSession, deliveries: Sequence[Delivery[DayClosed]], rules: Rules) -> None:
+    """Notes the days that closed, and scores the customers who are due unless it is history that is being loaded."""
+    partition = deliveries[0].partition
+    days = [delivery.event.business_date for delivery in deliveries]
+    first = await session.scalar(_FIRST_CLOSED, {"partition": partition})
+    await session.execute(_CLOSE, {"partition": partition, "first": min(days), "last": max(days)})
+    if first is not None and min(days) < first:
+        await session.execute(_ALL_DUE, {"partition": partition, "day": min(days)})
+    await score_news(session, partition, rules, deliveries[-1])
+
+
+async def score_news(session: AsyncSession, partition: int, rules: Rules, cause: Delivery[Any]) -> date | None:
+    """Scores the customers who are due if the partition has come to the present; returns its last closed day."""
+    last: date | None = await session.scalar(_LAST_CLOSED, {"partition": partition})
+    if last is not None and rules.is_news(last):
+        await score_due(session, partition, rules, cause)
+    return last
+
+
+async def score_backlog(database: Database, rules: Rules) -> None:
+    """Scores whom no delivery scored: after a history was loaded, or when too many were due at once."""
+    async with database.transaction() as session:
+        partitions = [(row.partition, row.last_closed_on) for row in await session.execute(_BACKLOG)]
+    for partition, last in partitions:
+        paused = timedelta(0) if rules.is_news(last) else timedelta(seconds=rules.load_pause_seconds)
+        scored = 1
+        while scored:
+            async with database.transaction() as session:
+                is_quiet = await session.scalar(_IS_QUIET, {"partition": partition, "pause": paused})
+                scored = await score_due(session, partition, rules, None) if is_quiet else 0
+
+
+_BACKLOG = text(
+    "select b.partition, b.last_closed_on from business_day b where exists"
+    " (select 1 from customer_score s where s.partition = b.partition and s.due_on <= b.last_closed_on)"
+)
+_IS_QUIET = text("select moved_at <= now() - cast(:pause as interval) from business_day where partition = :partition")
+
+
+async def score_due(session: AsyncSession, partition: int, rules: Rules, cause: Delivery[Any] | None) -> int:
+    """Scores customers of the partition who are due, for every day from then to the last closed one.
+
+    Returns how many it scored: not all when there are very many, and none whom another transaction is working on.
+    """
+    rows = (await session.execute(_DUE, {"partition": partition, "most": MOST_CUSTOMERS})).all()
+    some: list[Row[Any]] = []
+    days = 0
+    for row in rows:
+        days += (row.last_closed_on - row.due_on).days + 1
+        if some and days > MOST_DAYS:
+            break
+        some.append(row)
+    for at in range(0, len(some), TOGETHER):
+        await _score(session, some[at : at + TOGETHER], rules, cause)
+    return len(some)
+
+
+class Change(NamedTuple):
+    """A row of `score_change`."""
+
+    customer_id: UUID
+    scored_on: date
+    points: int
+    band: str
+    reasons: str
+    currency: str
+
+
+@dataclass(frozen=True)
+class _Scored:
+    rows: Sequence[Row[Any]]
+    known: Known
+    scores: Scores
+    last_day: int
+
+    def start(self, customer: int) -> int:
+        due: date = self.rows[customer].due_on
+        return due.toordinal()
+
+
+async def _score(session: AsyncSession, rows: Sequence[Row[Any]], rules: Rules, cause: Delivery[Any] | None) -> None:
+    scored = await _score_days(session, rows, rules)
+    changes = [change for customer in range(len(rows)) for change in _changes(scored, customer)]
+    await _write(session, scored, changes, cause)
+    await follow_alerts(session, [_case(scored, customer) for customer in range(len(rows))], rules, cause)
+
+
+async def _score_days(session: AsyncSession, rows: Sequence[Row[Any]], rules: Rules) -> _Scored:
+    """Scores from the day before the first that is due, to have what it changes from."""
+    first_day = min(row.due_on for row in rows).toordinal() - 1
+    last_day = rows[0].last_closed_on.toordinal()
+    customers = [row.customer_id for row in rows]
+    known = await read_known(session, customers, first_day, last_day, rules.home_currency)
+    features = measure(
+        known.days,
+        customer_of=known.customer_of,
+        counts_balance=known.counts_balance,
+        customers=len(rows),
+        first_day=first_day,
+        last_day=last_day + HORIZON,
+    )
+    scores = score(
+        features,
+        known.histories,
+        material_minor=rules.material_minor,
+        scored_from=rows[0].first_closed_on.toordinal(),
+    )
+    return _Scored(rows, known, scores, last_day)
+
+
+def _changes(scored: _Scored, customer: int) -> list[Change]:
+    found = []
+    for day in scored.scores.changes(customer, scored.start(customer), scored.last_day):
+        points = int(scored.scores.points[customer, day - scored.scores.first_day])
+        found.append(
+            Change(
+                scored.rows[customer].customer_id,
+                date.fromordinal(day),
+                points,
+                band_of(points),
+                msgspec.json.encode(stored(scored.scores.reasons(customer, day))).decode(),
+                scored.known.currencies[customer],
+            )
+        )
+    return found
+
+
+_FORGET = text(
+    "delete from score_change c using unnest(cast(:customers as uuid[]), cast(:starts as date[])) w (customer_id, day)"
+    " where c.customer_id = w.customer_id and c.scored_on >= w.day"
+)
+_WRITE = text(
+    "insert into score_change (customer_id, scored_on, points, band, reasons, currency)"
+    " select c, d, p, b, cast(r as jsonb), u from unnest(cast(:customer_id as uuid[]), cast(:scored_on as date[]),"
+    " cast(:points as smallint[]), cast(:band as text[]), cast(:reasons as text[]), cast(:currency as text[]))"
+    " as w (c, d, p, b, r, u)"
+)
+# A score is what the last change made it.
+_SETTLE = text(
+    "update customer_score s set due_on = w.due_on, points = coalesce(c.points, 0), band = coalesce(c.band, 'low'),"
+    " reasons = coalesce(c.reasons, '[]'), since = c.scored_on, currency = w.currency,"
+    " told_band = coalesce(c.band, 'low'),"
+    " version = s.version + cast((s.since, s.reasons) is distinct from (c.scored_on, coalesce(c.reasons, '[]')) as int)"
+    " from unnest(cast(:customers as uuid[]), cast(:due as date[]), cast(:currencies as text[]))"
+    " as w (customer_id, due_on, currency)"
+    " left join lateral (select * from score_change c where c.customer_id = w.customer_id"
+    "   order by c.scored_on desc limit 1) c on true"
+    " where s.customer_id = w.customer_id returning s.customer_id, s.points, s.band"
+)
+
+
+async def _write(
+    session: AsyncSession, scored: _Scored, changes: Sequence[Change], cause: Delivery[Any] | None
+) -> None:
+    """Stores what changed and when to look again, and tells of other bands."""
+    customers = [row.customer_id for row in scored.rows]
+    await session.execute(_FORGET, {"customers": customers, "starts": [row.due_on for row in scored.rows]})
+    if changes:
+        columns = zip(*changes, strict=True)
+        await session.execute(_WRITE, dict(zip(Change._fields, map(list, columns), strict=True)))
+    due = [next_change(scored.scores, customer, scored.last_day) for customer in range(len(customers))]
+    now = await session.execute(
+        _SETTLE,
+        {
+            "customers": customers,
+            "due": [None if day is None else date.fromordinal(day) for day in due],
+            "currencies": scored.known.currencies,
+        },
+    )
+    told = {row.customer_id: row.told_band for row in scored.rows}
+    scored_on = date.fromordinal(scored.last_day)
+    for row in now:
+        if row.band != told[row.customer_id]:
+            event = RiskBandChanged(
+                customer_id=row.customer_id, scored_on=scored_on, points=row.points, band=RiskBand(row.band)
+            )
+            publish(session, event, cause=cause, step=f"{row.customer_id} {scored_on} band")
+
+
+def _case(scored: _Scored, customer: int) -> Case:
+    """What alerts need to know of a customer."""
+    scores, start = scored.scores, scored.start(customer)
+    column = start - scores.first_day
+    points = scores.points[customer, column : scored.last_day - scores.first_day + 1]
+    return Case(
+        scored.rows[customer].customer_id,
+        start,
+        points.tolist(),
+        int(scores.points[customer, column - 1]),
+        scored.known.histories[customer].left,
+        scored.known.currencies[customer],
+        partial(scores.reasons, customer),
+    )

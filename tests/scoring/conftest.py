@@ -1,0 +1,34 @@
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, date, datetime, time
+
+import pytest
+
+from services.scoring.app import scoring_service
+from services.scoring.settings import ScoringSettings
+from tests.conftest import NewDatabase
+from tests.harness import ServiceUnderTest, under_test
+from tests.scoring.bank import TODAY
+
+ScoringOn = Callable[[date], AbstractAsyncContextManager[ServiceUnderTest]]
+
+
+@pytest.fixture
+def scoring_on(new_database: NewDatabase) -> ScoringOn:
+    """Runs scoring, with an empty database, as if it were evening on a day."""
+
+    @asynccontextmanager
+    async def run(today: date) -> AsyncIterator[ServiceUnderTest]:
+        now = datetime.combine(today, time(20), UTC)
+        service = scoring_service(ScoringSettings(load_pause_seconds=1e-6), clock=lambda: now)
+        async with under_test(service, await new_database("scoring")) as scoring:
+            yield scoring
+
+    return run
+
+
+@pytest.fixture
+async def scoring(scoring_on: ScoringOn) -> AsyncIterator[ServiceUnderTest]:
+    """Scoring on the evening of TODAY."""
+    async with scoring_on(TODAY) as service:
+        yield service
