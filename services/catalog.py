@@ -5,6 +5,7 @@ from collections.abc import Callable
 from services.customer.app import customer_service
 from services.interaction.app import interaction_service
 from services.notification.app import notification_service
+from services.notification.settings import NotificationSettings
 from services.scoring.app import scoring_service
 from shared.clock import Clock, system_clock
 from shared.service import Service
@@ -13,12 +14,18 @@ from shared.settings import PlatformSettings
 SERVICES: tuple[str, ...] = ("customer", "interaction", "scoring", "notification")
 
 
-def compose(name: str, settings: PlatformSettings, clock: Clock = system_clock) -> Service:
-    """The service as its settings in the environment say."""
-    make: dict[str, Callable[[], Service]] = {
-        "customer": lambda: customer_service(partitions=settings.partitions, clock=clock),
-        "interaction": lambda: interaction_service(clock=clock),
+def compose(
+    name: str,
+    platform: PlatformSettings,
+    *,
+    notification: NotificationSettings | None = None,
+    clock: Clock = system_clock,
+) -> Service:
+    """The service as the environment's settings say, or those given."""
+    composed: dict[str, Callable[[], Service]] = {
+        "customer": lambda: customer_service(partitions=platform.partitions, clock=clock),
+        "interaction": interaction_service,
         "scoring": lambda: scoring_service(clock=clock),
-        "notification": lambda: notification_service(settings.public_url, clock=clock),
+        "notification": lambda: notification_service(platform.public_url, notification, clock=clock),
     }
-    return make[name]()
+    return composed[name]()

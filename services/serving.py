@@ -12,17 +12,16 @@ GRACE_SECONDS = 3
 
 
 class Server(uvicorn.Server):
-    """uvicorn, telling `on_exit` of the first signal."""
+    """uvicorn, calling `on_exit` at the first signal."""
 
-    def __init__(self, app: ASGIApp, *, on_exit: Callable[[], None], host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, app: ASGIApp, *, on_exit: Callable[[], None]) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                host=host,
-                port=port,
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                lifespan="auto",
                 timeout_graceful_shutdown=GRACE_SECONDS,
                 timeout_keep_alive=30,
             )
@@ -34,14 +33,10 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def end_streams(*apps: FastAPI) -> Callable[[], None]:
-    """For `on_exit`: sets what the applications' streams wait for."""
-
-    def end() -> None:
-        for app in apps:
-            app.state.stopping.set()
-
-    return end
+def end_streams(*apps: FastAPI) -> None:
+    """Sets what the applications' streams wait for."""
+    for app in apps:
+        app.state.stopping.set()
 
 
 def listen(host: str, port: int) -> socket.socket:

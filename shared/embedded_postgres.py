@@ -56,3 +56,9 @@ def start_postgres(folder: Path) -> EmbeddedPostgres:
             file.write(SETTINGS)
     server.start()
     return EmbeddedPostgres(server)
+
+
+def stop_postgres(folder: Path) -> None:
+    """Stops the PostgreSQL of `folder` if one runs there, also one that a killed process left."""
+    if (folder / "PG_VERSION").exists():
+        start_postgres(folder).stop()

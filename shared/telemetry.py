@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import prometheus_client
@@ -50,8 +51,8 @@ TELLING = (AttributeError, ImportError, NameError, NotImplementedError, OSError,
 """Exceptions whose text names code or addresses. The text of any other may hold a row, a parameter or an input."""
 
 
-def configure(service_name: str, *, level: str = "INFO") -> None:
-    """Sends the process's logs to stdout as JSON and sets its tracer provider. Doing it again changes nothing more.
+def configure(service_name: str, *, level: str = "INFO", file: Path | None = None) -> None:
+    """Sends the process's logs to stdout, or to `file`, as JSON and sets its tracer provider. Doing it again changes nothing more.
 
     A request's records carry the name of the service that serves it, any other `service_name`.
     """
@@ -72,7 +73,7 @@ def configure(service_name: str, *, level: str = "INFO") -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = _Stdout()
+    handler = logging.FileHandler(file) if file else _Stdout()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],

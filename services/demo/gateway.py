@@ -35,6 +35,9 @@ def create_gateway(
     async def home(_: Request) -> Response:
         return RedirectResponse("/docs")
 
+    async def mail_list(_: Request) -> Response:
+        return RedirectResponse("/demo/mails/")
+
     async def docs(_: Request) -> Response:
         return HTMLResponse(_docs_page(services))
 
@@ -58,6 +61,7 @@ def create_gateway(
             Route("/healthz", health),
             Route("/readyz", health),
             Route("/metrics", metrics),
+            Route("/demo/mails", mail_list),
             Mount("/demo/mails", mails),
             Mount("/demo", issuer),
         ],

@@ -2,8 +2,8 @@
 
 import fcntl
 import os
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -15,10 +15,9 @@ class SampleBankState(msgspec.Struct, kw_only=True):
 
     seed: int
     until: date
+    closed_through: date
     confirmed_lines: int = 0
     is_open: bool = False
-    trickled: int = 0
-    trickled_on: date | None = None
 
 
 class HomeInUse(Exception):

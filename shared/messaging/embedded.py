@@ -115,6 +115,12 @@ class EmbeddedLog:
         for news in self._news:
             news.set()
 
+    async def ends(self) -> dict[TopicPartition, int]:
+        """The offset behind the last record of each partition."""
+        async with self.engine.connect() as connection:
+            rows = await connection.execute(text("select topic, partition, next_offset from topic_partition"))
+            return {TopicPartition(row.topic, row.partition): row.next_offset for row in rows}
+
     async def forget(self, keep: timedelta) -> None:
         """Removes records older than `keep`."""
         async with self.engine.begin() as connection:

@@ -1,0 +1,92 @@
+"""The demo's process: PostgreSQL, the line, the mail sink, and then the sample bank."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+from rich.console import Console
+
+from services.demo.home import Home
+from services.demo.sample import SampleBank
+from services.line import Transport, provision, running_line
+from services.notification.settings import NotificationSettings, SmtpTls
+from services.serving import Server, end_streams, listen
+from shared import telemetry
+from shared.auth.demo_issuer import DemoIssuer
+from shared.embedded_postgres import start_postgres
+from shared.events import TOPICS
+from shared.mail_sink import create_mail_app, smtp_sink
+from shared.messaging.embedded import PARTITIONS, EmbeddedLog, EmbeddedSource
+from shared.settings import Environment, PlatformSettings
+
+
+def demo_settings(settings: PlatformSettings) -> PlatformSettings:
+    """The platform as the demo is: its own issuer, the embedded log's partitions."""
+    url = f"http://127.0.0.1:{settings.port}"
+    return settings.model_copy(
+        update={
+            "environment": Environment.DEMO,
+            "public_url": url,
+            "oidc_issuer": f"{url}/demo",
+            "jwks_url": f"{url}/demo/jwks.json",
+            "partitions": PARTITIONS,
+            "kafka": None,
+        }
+    )
+
+
+def demo_issuer(settings: PlatformSettings, home: Home) -> DemoIssuer:
+    return DemoIssuer(
+        environment=settings.environment,
+        folder=home.keys,
+        issuer=settings.oidc_issuer,
+        audience=settings.oidc_audience,
+    )
+
+
+async def run_demo(settings: PlatformSettings, home: Home, console: Console) -> None:
+    """Runs until a signal. Raises OSError when the port is taken."""
+    settings = demo_settings(settings)
+    listening = listen(settings.host, settings.port)
+    telemetry.configure("demo", level=settings.log_level, file=home.log)
+    async with AsyncExitStack() as stack:
+        stack.callback(listening.close)
+        console.print("Starting PostgreSQL and the four services …", style="dim")
+        postgres = await asyncio.to_thread(start_postgres, home.postgres)
+        stack.push_async_callback(asyncio.to_thread, postgres.stop)
+        databases = await provision(postgres)
+        await asyncio.to_thread(postgres.provision, "log", "log")
+        log = await stack.enter_async_context(_log(postgres.url("log", "log")))
+        smtp_port = await stack.enter_async_context(smtp_sink(environment=settings.environment, folder=home.mails))
+        line = await stack.enter_async_context(
+            running_line(
+                settings,
+                demo_issuer(settings, home),
+                databases,
+                Transport(log, lambda: EmbeddedSource(log)),
+                create_mail_app(home.mails),
+                notification=NotificationSettings(smtp_port=smtp_port, smtp_tls=SmtpTls.NONE),
+            )
+        )
+        bank = asyncio.ensure_future(SampleBank(home, line, log, console).run())
+
+        def stop() -> None:
+            bank.cancel()
+            end_streams(*line.apps.values())
+
+        server = Server(line.gateway, on_exit=stop)
+        bank.add_done_callback(lambda _: setattr(server, "should_exit", True))
+        await server.serve([listening])
+        console.print("\nStopping …", style="dim")
+        with suppress(asyncio.CancelledError):
+            await bank
+
+
+@asynccontextmanager
+async def _log(url: str) -> AsyncIterator[EmbeddedLog]:
+    log = EmbeddedLog(url)
+    await log.start(TOPICS)
+    try:
+        yield log
+    finally:
+        await log.close()

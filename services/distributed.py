@@ -1,0 +1,79 @@
+"""Services one by one: each its own process, on Kafka and its own PostgreSQL, configured by the environment."""
+
+from collections.abc import Sequence
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.catalog import compose
+from services.serving import Server, end_streams, listen
+from shared import telemetry
+from shared.auth.demo_issuer import DemoIssuer, create_issuer_app
+from shared.auth.tokens import IssuerKeys, TokenVerifier
+from shared.database import Database
+from shared.events import TOPICS
+from shared.messaging.kafka import KafkaPublisher, KafkaSource, create_topics
+from shared.migrations import migrate
+from shared.service import Platform, build_app
+from shared.settings import PlatformSettings
+
+
+class DatabaseSettings(BaseSettings):
+    """Read with the service's prefix: CUSTOMER_DATABASE_URL, CUSTOMER_REQUESTS_DATABASE_URL, …"""
+
+    model_config = SettingsConfigDict(extra="ignore", use_attribute_docstrings=True)
+
+    database_url: str
+    """The owner's: migrations, deliveries and jobs. postgresql://user:password@host/database"""
+    requests_database_url: str
+    """The requests' role, under row-level security."""
+    database_pool_size: int = Field(default=5, ge=1)
+    """Connections that each of the two keeps open, and may open beside them."""
+
+
+def database_settings(service: str) -> DatabaseSettings:
+    return DatabaseSettings(_env_prefix=f"{service.upper()}_")  # type: ignore[call-arg] # pydantic-settings' own
+
+
+async def serve_service(name: str, settings: PlatformSettings, host: str, port: int) -> None:
+    """Runs until SIGTERM; then finishes what has begun and leaves its consumer group."""
+    telemetry.configure(name, level=settings.log_level)
+    kafka = settings.kafka
+    if kafka is None:
+        raise SystemExit("branchline: BRANCHLINE_KAFKA is not set; a service by itself needs Kafka.")
+    urls = database_settings(name)
+    database = Database(urls.database_url, urls.requests_database_url, pool_size=urls.database_pool_size)
+    keys = IssuerKeys(settings.oidc_issuer, settings.jwks_url)
+    publisher = KafkaPublisher(kafka)
+    platform = Platform(
+        settings=settings,
+        verifier=TokenVerifier(keys, audience=settings.oidc_audience, leeway_seconds=settings.token_leeway_seconds),
+        publisher=publisher,
+        source=lambda: KafkaSource(kafka),
+    )
+    app = build_app(compose(name, settings), database, platform)
+    await Server(app, on_exit=lambda: end_streams(app)).serve([listen(host, port)])
+    await publisher.close()
+
+
+async def migrate_all(services: Sequence[str], settings: PlatformSettings, revision: str) -> None:
+    for service in services:
+        await migrate(service, database_settings(service).database_url, revision)
+    if settings.kafka is not None:
+        await create_topics(settings.kafka, TOPICS, settings.partitions)
+
+
+async def serve_demo_issuer(settings: PlatformSettings, host: str, port: int) -> None:
+    """Raises DemoIssuerOutsideDemo."""
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+
+    issuer = DemoIssuer(
+        environment=settings.environment,
+        folder=settings.home / "keys",
+        issuer=settings.oidc_issuer,
+        audience=settings.oidc_audience,
+    )
+    telemetry.configure("demo-issuer", level=settings.log_level)
+    app = Starlette(routes=[Mount("/demo", create_issuer_app(issuer))])
+    await Server(app, on_exit=lambda: None).serve([listen(host, port)])
