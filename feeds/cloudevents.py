@@ -7,7 +7,7 @@ import msgspec
 from shared.events.corebanking import CoreBankingEvent
 
 
-class CloudEvent(msgspec.Struct, frozen=True):
+class CloudEvent(msgspec.Struct, frozen=True, gc=False):
     """`id` is the fact's: the same fact has the same id whenever and however often it is made."""
 
     specversion: str

@@ -17,7 +17,7 @@ from shared.events.corebanking import (
     SurveyAnswered,
     TransactionPosted,
 )
-from tests.feeds.test_sample_bank import SEED, UNTIL, opened
+from tests.feeds.sample import SEED, UNTIL, Year, opened
 
 TODAY = UNTIL + timedelta(days=1)
 
@@ -42,10 +42,10 @@ def test_later_days_are_the_same_however_they_are_asked_for() -> None:
     assert days == [UNTIL + timedelta(days=day) for day in range(1, 41)]
 
 
-def test_later_days_do_not_tell_the_sample_again() -> None:
-    assert later(-30, 1) == later(1, 1)
-    ids = {opened(line)[0].id for line in sample_bank.lines(SEED, UNTIL)}
-    assert not ids & {opened(line)[0].id for line in later(1, 10)}
+def test_later_days_do_not_tell_the_sample_again(year: Year) -> None:
+    days = later(-30, 10)
+    assert min(opened(line)[0].time.date() for line in days) == TODAY
+    assert not year.ids & {opened(line)[0].id for line in days}
 
 
 def test_in_later_days_stories_go_on_to_their_end_and_no_balance_is_stated() -> None:
@@ -99,11 +99,8 @@ def test_now_and_then_someone_is_angry_enough_for_an_alert_today(first_quarter_o
     assert not any(party_id.replace("P", "C") in leaving for party_id in rejected)
 
 
-def test_every_other_angry_customer_is_the_demo_managers(first_quarter_of_an_hour: list[bytes]) -> None:
-    manager_of = {}
-    for _, event in (opened(line) for line in sample_bank.lines(SEED, UNTIL) if b"party_recorded" in line):
-        if isinstance(event, PartyRecorded):
-            manager_of[event.party_id] = event.manager_id
+def test_every_other_angry_customer_is_the_demo_managers(year: Year, first_quarter_of_an_hour: list[bytes]) -> None:
+    manager_of = {party.party_id: party.manager_id for party in year.of(PartyRecorded)}
     events = [event for _, event in map(opened, first_quarter_of_an_hour)]
     angry = [event.party_id for event in events if isinstance(event, ComplaintRecorded) and event.revision == 1]
     demo = [manager_of[party_id] == sample_bank.DEMO_MANAGER_ID for party_id in angry]

@@ -10,7 +10,7 @@ import pytest
 from feeds import sample_bank
 from feeds.sample_bank import live
 from shared.events.corebanking import BusinessDayClosed
-from tests.feeds.test_sample_bank import SEED, UNTIL, opened
+from tests.feeds.sample import SEED, UNTIL, opened
 
 TODAY = UNTIL + timedelta(days=1)
 
