@@ -33,6 +33,8 @@ KEEP_FOR = 3600.0
 ATTEMPT_EVERY = 5.0
 """Seconds between two attempts, whatever key ids are asked for: a flood of unknown ones stays here."""
 
+FETCH_SECONDS = 3.0
+
 
 @dataclass(frozen=True)
 class VerificationKey:
@@ -95,12 +97,15 @@ class IssuerKeys:
 
     async def _fetch(self) -> None:
         try:
-            async with httpx.AsyncClient(transport=self.transport, timeout=3, trust_env=False) as client:
+            async with (
+                asyncio.timeout(FETCH_SECONDS),
+                httpx.AsyncClient(transport=self.transport, timeout=FETCH_SECONDS, trust_env=False) as client,
+            ):
                 url = self.jwks_url or await self._discover(client)
                 self.keys = _verification_keys(await _document(client, url))
             self.fetched_at = self.seconds()
             self.failed = False
-        except (httpx.HTTPError, KeysUnavailable) as exception:
+        except (httpx.HTTPError, KeysUnavailable, TimeoutError) as exception:
             self.failed = True
             log.warning("issuer_keys_unavailable", issuer=self.issuer, exc_info=exception)
         finally:

@@ -1,5 +1,6 @@
 """An identity provider whose keys, answers and clock a test decides."""
 
+import asyncio
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -33,6 +34,8 @@ class Issuer:
         self.keys: list[dict[str, Any]] = [dict(key.as_dict(private=False)) for key in keys or (RSA, EC, ED)]
         self.asked = 0
         self.away = False
+        self.answers = asyncio.Event()
+        self.answers.set()
         self.answer: bytes | None = None
         self.seconds = 0.0
         self.issuer_keys = IssuerKeys(
@@ -42,6 +45,7 @@ class Issuer:
 
     async def _serve(self, request: httpx.Request) -> httpx.Response:
         self.asked += 1
+        await self.answers.wait()
         if self.away:
             raise httpx.ConnectError("refused", request=request)
         if request.url.path.endswith("/.well-known/openid-configuration"):

@@ -60,6 +60,12 @@ def test_processes_that_start_together_use_one_key(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_key_that_another_process_wrote_meanwhile_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = demo_issuer(tmp_path)
+    monkeypatch.setattr(Path, "exists", lambda path: False)
+    assert demo_issuer(tmp_path).key.kid == first.key.kid
+
+
 async def test_it_never_shows_its_private_key(tmp_path: Path) -> None:
     app = create_issuer_app(demo_issuer(tmp_path))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ISSUER) as client:

@@ -11,6 +11,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey, OKPKey, RSAKey
 
+from shared.auth import tokens
 from shared.auth.errors import IdentityProviderUnavailable, InvalidToken, TokenExpired
 from shared.auth.principal import Role
 from shared.auth.tokens import ATTEMPT_EVERY, KEEP_FOR, MAX_TOKEN_BYTES, REFRESH_AFTER, IssuerKeys, TokenVerifier
@@ -144,7 +145,7 @@ async def test_a_token_that_is_not_valid_yet_is_refused_before_the_leeway(claim:
 
 @pytest.mark.parametrize("expiry", [None, "2099-01-01", True, 1e300, float("nan")])
 async def test_a_token_that_never_ends_is_refused(expiry: object) -> None:
-    assert "exp" in await refusal(signed(exp=expiry))
+    assert "exp is not an instant" in await refusal(signed(exp=expiry))
 
 
 @pytest.mark.parametrize(
@@ -219,6 +220,28 @@ async def test_a_flood_of_unknown_key_ids_asks_the_issuer_once_an_interval() -> 
         assert {type(each) for each in refusals} == {InvalidToken}
     assert issuer.asked == 2
     assert issuer.issuer_keys.keys.keys() == {"rsa", "ec", "ed"}, "nothing is kept of what was asked for"
+
+
+async def test_a_slow_issuer_is_asked_one_thing_at_a_time() -> None:
+    issuer = Issuer()
+    issuer.answers.clear()
+    waiting = [asyncio.create_task(issuer.verifier.verify(signed()))]
+    for _ in range(3):
+        await asyncio.sleep(0.01)
+        issuer.seconds += ATTEMPT_EVERY
+        waiting.append(asyncio.create_task(issuer.verifier.verify(signed())))
+    await asyncio.sleep(0.01)
+    assert issuer.asked == 1
+    issuer.answers.set()
+    assert {principal.subject for principal in await asyncio.gather(*waiting)} == {"M0107"}
+
+
+async def test_an_issuer_that_never_answers_holds_nobody_up_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "FETCH_SECONDS", 0.05)
+    issuer = Issuer()
+    issuer.answers.clear()
+    with pytest.raises(IdentityProviderUnavailable):
+        await asyncio.wait_for(issuer.verifier.verify(signed()), 2)
 
 
 async def test_old_keys_are_fetched_again_without_a_request_waiting() -> None:
@@ -297,7 +320,10 @@ async def test_the_discovery_document_says_where_the_keys_are() -> None:
     ],
 )
 async def test_a_discovery_document_of_another_issuer_or_of_open_keys_is_not_believed(document: dict[str, str]) -> None:
-    transport = httpx.MockTransport(lambda request: httpx.Response(200, json=document))
+    keys = {"keys": Issuer().keys}
+    transport = httpx.MockTransport(
+        lambda request: httpx.Response(200, json=document if "well-known" in request.url.path else keys)
+    )
     verifier = TokenVerifier(IssuerKeys(ISSUER, None, transport=transport), audience=AUDIENCE, clock=lambda: NOW)
     with pytest.raises(IdentityProviderUnavailable):
         await verifier.verify(signed())
