@@ -18,7 +18,7 @@ import httpx
 import msgspec
 
 PATH = "/api/customer/v1/core-banking/events"
-CHUNK_LINES, CHUNK_BYTES = 3_000, 2_000_000
+CHUNK_LINES, CHUNK_BYTES = 3_000, 4_000_000
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 15.0
 KEPT_ERRORS = 1_000
 
@@ -27,10 +27,11 @@ Token: TypeAlias = str | Callable[[], str]
 
 
 class LineError(msgspec.Struct, frozen=True, kw_only=True):
-    """What was wrong with a line. `line` counts the feed's lines from 1."""
+    """Why a line was parked or is held. `line` counts the feed's lines from 1."""
 
     line: int
     code: str
+    outcome: str | None = None
     id: str | None = None
     pointer: str | None = None
     detail: str | None = None
@@ -51,7 +52,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 class Pushed:
     """What became of the lines so far. `confirmed` is where to start the next time; it counts the lines skipped too.
 
-    `errors` holds the first KEPT_ERRORS; `parked` counts all.
+    `errors` holds the first KEPT_ERRORS; `parked` and `held` count all.
     """
 
     confirmed: int
