@@ -87,7 +87,7 @@ def _read_tag(
 
 
 @documented(PreconditionRequired, StaleVersion)
-def _seen_tag(
+def seen_tag(
     response: Response,
     if_match: Annotated[
         str | None, Header(max_length=1000, description="The ETag of what you change; 428 without, 412 when stale.")
@@ -101,7 +101,7 @@ def _seen_tag(
 vars(_read_tag)["responses"] = {304: {"description": "What you have is still that."}}
 
 ReadTag = Annotated[ReadableTag, Depends(_read_tag)]
-SeenTag = Annotated[WritableTag, Depends(_seen_tag)]
+SeenTag = Annotated[WritableTag, Depends(seen_tag)]
 
 
 def install_not_modified(app: FastAPI) -> None:

@@ -139,7 +139,8 @@ class PageRequest:
 class Ordering:
     """The orders that a list has: what it may be sorted by, how it is by default, and what breaks ties.
 
-    As a dependency it reads `limit`, `cursor` and `sort`, and documents what sort may be.
+    As a dependency it reads `limit`, `cursor` and `sort`, and documents what sort may be. Whether a column may be
+    null is taken from the table; give a column of an outer join as an expression, which may always be.
     """
 
     responses = problems(InvalidCursor)

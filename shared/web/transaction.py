@@ -23,6 +23,7 @@ from shared.auth.dependencies import authenticate
 from shared.auth.principal import Principal
 from shared.database import Database
 from shared.messaging.outbox import write_outbox
+from shared.web.etag import seen_tag
 from shared.web.idempotency import HEADER, answer_once
 from shared.web.limits import time_limit
 from shared.web.reading import (
@@ -97,6 +98,8 @@ class TransactionalRoute(APIRoute):
         self.timeout_seconds: float | None = (self.openapi_extra or {}).get(TIMEOUT)
         if {_session, _job_session} <= calls:
             raise TypeError(f"{self.name}: one transaction, Session or JobSession")
+        if {"PUT", "PATCH", "DELETE"} & (self.methods or set()) and seen_tag not in calls:
+            raise TypeError(f"{self.name}: what changes asks for a SeenTag, the reader's If-Match")
         if self.creates and self.role is None:
             raise TypeError(f"{self.name}: what creates has a Session, which Idempotency-Key needs")
         if self.role and (inspect.isasyncgenfunction(endpoint) or inspect.isgeneratorfunction(endpoint)):

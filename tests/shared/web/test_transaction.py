@@ -160,6 +160,9 @@ def test_what_would_hold_a_transaction_open_or_create_without_one_is_refused_whe
         router.get("/a")(stream)
     with pytest.raises(TypeError, match="one transaction"):
         router.get("/b")(both)
+    for change in (router.put, router.patch, router.delete):
+        with pytest.raises(TypeError, match="If-Match"):
+            change("/d")(creates)
     with pytest.raises(TypeError, match="Idempotency-Key"):
         router.post("/c", status_code=201)(creates)
 
