@@ -1,6 +1,7 @@
 """The Berka feed on files that are not as they should be."""
 
 import gzip
+import re
 from datetime import date
 from pathlib import Path
 
@@ -163,3 +164,10 @@ def test_a_folder_without_transactions_has_no_last_day(folder: Path) -> None:
     with pytest.raises(FeedRefused) as refused:
         _ = files.last_transaction_on
     assert refused.value.code == "no_transactions"
+
+
+def test_the_documented_kinds_are_the_ones_that_are_mapped() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "feeds.md").read_text(encoding="utf-8")
+    kinds = page.partition("### Kinds")[2].partition("### Order")[0]
+    documented = dict(re.findall(r"^\| ([A-Z][A-Z .]+) \| .* \| `(\w+)` \|$", kinds, re.MULTILINE))
+    assert documented == {**berka.KINDS_BY_SYMBOL, **berka.KINDS_BY_OPERATION}
