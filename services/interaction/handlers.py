@@ -1,10 +1,13 @@
-"""Events in. All of them are commutative: what is told has its own identity or revision, whenever it comes."""
+"""Events in. All but alerts are commutative: what is told has its own identity or revision, whenever it comes.
+
+An alert has no revision: raised and closed follow each other, and the last one holds.
+"""
 
 from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.interaction.domain.timeline import Entry, Kind, start_of, within
+from services.interaction.domain.timeline import Entry, EntryKind, start_of, within
 from services.interaction.use_cases import accounts, alerts, complaints, contacts, coverage, surveys, timeline
 from shared.events import Delivery
 from shared.events.customer import (
@@ -75,7 +78,7 @@ async def tell_life_events(session: AsyncSession, deliveries: Sequence[Delivery[
 def _life_event(event: LifeEventReported) -> Entry:
     return Entry(
         event.customer_id,
-        Kind.LIFE_EVENT,
+        EntryKind.LIFE_EVENT,
         event.life_event_id,
         start_of(event.happened_on),
         {"kind": event.kind.value},
@@ -91,19 +94,17 @@ def _risk_band(delivery: Delivery[RiskBandChanged]) -> Entry:
     event = delivery.event
     return Entry(
         event.customer_id,
-        Kind.RISK_BAND_CHANGED,
+        EntryKind.RISK_BAND_CHANGED,
         delivery.id,
         within(event.scored_on, delivery.occurred_at),
         {"band": event.band.value, "points": event.points},
     )
 
 
-async def follow_raised_alerts(session: AsyncSession, deliveries: Sequence[Delivery[ChurnAlertRaised]]) -> None:
-    await alerts.keep_raised_alerts(session, deliveries)
-
-
-async def follow_closed_alerts(session: AsyncSession, deliveries: Sequence[Delivery[ChurnAlertClosed]]) -> None:
-    await alerts.keep_closed_alerts(session, deliveries)
+async def follow_alerts(
+    session: AsyncSession, deliveries: Sequence[Delivery[ChurnAlertRaised | ChurnAlertClosed]]
+) -> None:
+    await alerts.follow_alerts(session, deliveries)
 
 
 async def tell_deliveries(session: AsyncSession, deliveries: Sequence[Delivery[AlertDelivered]]) -> None:
@@ -114,7 +115,7 @@ def _delivered(delivery: Delivery[AlertDelivered]) -> Entry:
     event = delivery.event
     facts = {"manager_id": event.manager_id, "channel": event.channel.value}
     return Entry(
-        event.customer_id, Kind.ALERT_DELIVERED, delivery.id, event.delivered_at, facts, alert_id=event.alert_id
+        event.customer_id, EntryKind.ALERT_DELIVERED, delivery.id, event.delivered_at, facts, alert_id=event.alert_id
     )
 
 
@@ -126,7 +127,12 @@ def _acknowledged(delivery: Delivery[AlertAcknowledged]) -> Entry:
     event = delivery.event
     facts = {"manager_id": event.manager_id}
     return Entry(
-        event.customer_id, Kind.ALERT_ACKNOWLEDGED, delivery.id, event.acknowledged_at, facts, alert_id=event.alert_id
+        event.customer_id,
+        EntryKind.ALERT_ACKNOWLEDGED,
+        delivery.id,
+        event.acknowledged_at,
+        facts,
+        alert_id=event.alert_id,
     )
 
 
@@ -138,5 +144,5 @@ def _snoozed(delivery: Delivery[AlertSnoozed]) -> Entry:
     event = delivery.event
     facts = {"manager_id": event.manager_id, "snoozed_until": event.snoozed_until.isoformat()}
     return Entry(
-        event.customer_id, Kind.ALERT_SNOOZED, delivery.id, delivery.occurred_at, facts, alert_id=event.alert_id
+        event.customer_id, EntryKind.ALERT_SNOOZED, delivery.id, delivery.occurred_at, facts, alert_id=event.alert_id
     )

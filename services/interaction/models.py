@@ -110,7 +110,7 @@ class Account(Base):
 
 
 class Alert(Base):
-    """A churn alert as scoring and notification told of it, in whatever order: either half may come first."""
+    """A churn alert as scoring told of it last; notification's word of it may come first."""
 
     __tablename__ = "alert"
 

@@ -4,12 +4,14 @@ import random
 from datetime import date, timedelta
 from typing import Any
 
+import pytest
+
 from shared.events import Event
 from shared.events.corebanking import ComplaintOutcome, ContactChannel, LifeEventKind
 from shared.events.customer import LifeEventReported
 from shared.events.interaction import ComplaintChanged, ContactLogged, SurveyAnswered
 from shared.events.notification import AlertAcknowledged, AlertDelivered, AlertSnoozed, Channel
-from shared.events.scoring import RiskBand, RiskBandChanged
+from shared.events.scoring import AlertClosure, RiskBand, RiskBandChanged
 from shared.ids import new_id
 from tests.harness import ServiceUnderTest
 from tests.interaction.branch import (
@@ -215,6 +217,23 @@ async def test_an_alert_found_in_history_stands_on_the_day_it_is_about(interacti
     assert entry["summary"].endswith("(found later, nobody was told)")
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_an_alert_that_is_raised_again_is_open_again(interaction: ServiceUnderTest, at_once: bool) -> None:
+    """Late facts of a history make scoring decide anew."""
+    customer = customer_changed()
+    raised = alert_raised(customer.customer_id, raised_on=date(2026, 3, 1), is_historic=True)
+    heavier = alert_raised(
+        customer.customer_id, raised.alert_id, raised_on=date(2026, 3, 1), points=80, reasons=(), is_historic=True
+    )
+    events: list[Event] = [customer, raised, alert_closed(raised), heavier]
+    for batch in [events] if at_once else [[event] for event in events]:
+        await interaction.deliver(batch)
+    (entry,) = await timeline(interaction, customer.customer_id)
+    assert entry["summary"] == "Churn alert, 80 points (found later, nobody was told)"
+    await interaction.deliver([alert_closed(raised, AlertClosure.DEPARTURE)])
+    assert (await timeline(interaction, customer.customer_id))[0]["summary"] == "Alert closed: the customer has left"
+
+
 async def test_facts_may_come_before_their_customer(interaction: ServiceUnderTest) -> None:
     customer = customer_changed()
     await interaction.deliver([contact_reported(customer.customer_id), alert_raised(customer.customer_id)])
@@ -225,7 +244,7 @@ async def test_facts_may_come_before_their_customer(interaction: ServiceUnderTes
 
 
 async def test_any_order_of_the_events_leaves_the_same(interaction: ServiceUnderTest) -> None:
-    """Across topics and partitions the order is nobody's; each shuffle tells of a customer of its own."""
+    """Only an alert is raised before it closes: they share a partition. Each shuffle is about its own customer."""
     stories = []
     for seed in range(12):
         customer = customer_changed()
@@ -241,13 +260,15 @@ async def test_any_order_of_the_events_leaves_the_same(interaction: ServiceUnder
             complaint_reported(customer_id, 3, complaint_id=complaint_id),
             account_changed(customer_id, 1, account_id=account_id),
             account_changed(customer_id, 2, account_id=account_id, closed_on=date(2026, 11, 1)),
-            raised,
-            alert_closed(raised),
             AlertAcknowledged(
                 customer_id=customer_id, alert_id=raised.alert_id, manager_id="M1", acknowledged_at=days_ago(0.1)
             ),
         ]
-        random.Random(seed).shuffle(events)
+        shuffled = random.Random(seed)
+        shuffled.shuffle(events)
+        first, then = sorted(shuffled.sample(range(len(events) + 2), 2))
+        events.insert(first, raised)
+        events.insert(then, alert_closed(raised))
         for event in events:
             await interaction.deliver([event], occurred_at=days_ago(0.2))
         rows = await interaction.rows(

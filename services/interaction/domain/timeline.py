@@ -11,7 +11,7 @@ Facts = Mapping[str, Any]
 """What the sentence is made of; nothing personal."""
 
 
-class Kind(StrEnum):
+class EntryKind(StrEnum):
     CONTACT = "contact"
     COMPLAINT_OPENED = "complaint_opened"
     COMPLAINT_RESOLVED = "complaint_resolved"
@@ -28,15 +28,15 @@ class Kind(StrEnum):
     OUTCOME_RECORDED = "outcome_recorded"
 
 
-SUBJECT: Mapping[Kind, str] = {
-    Kind.CONTACT: "contact_id",
-    Kind.COMPLAINT_OPENED: "complaint_id",
-    Kind.COMPLAINT_RESOLVED: "complaint_id",
-    Kind.SURVEY: "survey_id",
-    Kind.LIFE_EVENT: "life_event_id",
-    Kind.ACCOUNT_OPENED: "account_id",
-    Kind.ACCOUNT_CLOSED: "account_id",
-    Kind.OUTCOME_RECORDED: "outcome_id",
+SUBJECT: Mapping[EntryKind, str] = {
+    EntryKind.CONTACT: "contact_id",
+    EntryKind.COMPLAINT_OPENED: "complaint_id",
+    EntryKind.COMPLAINT_RESOLVED: "complaint_id",
+    EntryKind.SURVEY: "survey_id",
+    EntryKind.LIFE_EVENT: "life_event_id",
+    EntryKind.ACCOUNT_OPENED: "account_id",
+    EntryKind.ACCOUNT_CLOSED: "account_id",
+    EntryKind.OUTCOME_RECORDED: "outcome_id",
 }
 """What an entry's subject is the id of; those not named are about an alert, or about the customer alone."""
 
@@ -46,7 +46,7 @@ class Entry:
     """`identity` and `kind` make it one entry: telling it again changes nothing."""
 
     customer_id: UUID
-    kind: Kind
+    kind: EntryKind
     identity: UUID
     occurred_at: datetime
     facts: Facts
@@ -66,7 +66,7 @@ def within(day: date, told_at: datetime) -> datetime:
     return min(told_at, start_of(day + timedelta(days=1)) - timedelta(microseconds=1))
 
 
-def references(kind: Kind, subject_id: UUID | None, alert_id: UUID | None) -> dict[str, UUID]:
+def references(kind: EntryKind, subject_id: UUID | None, alert_id: UUID | None) -> dict[str, UUID]:
     """The ids to read more by, under their names."""
     named = {"alert_id": alert_id}
     if kind in SUBJECT:
@@ -74,7 +74,7 @@ def references(kind: Kind, subject_id: UUID | None, alert_id: UUID | None) -> di
     return {name: value for name, value in named.items() if value is not None}
 
 
-def summarise(kind: Kind, facts: Facts) -> str:
+def summarise(kind: EntryKind, facts: Facts) -> str:
     """One plain sentence, without a full stop."""
     return _SENTENCES[kind](facts)
 
@@ -150,23 +150,23 @@ def _alert_snoozed(facts: Facts) -> str:
     return f"{facts.get('manager_id')} put the alert off until {until:%Y-%m-%d %H:%M} UTC"
 
 
-_SENTENCES: Mapping[Kind, Callable[[Facts], str]] = {
-    Kind.CONTACT: _contact,
-    Kind.COMPLAINT_OPENED: lambda _: "The customer complained",
-    Kind.COMPLAINT_RESOLVED: lambda facts: f"Complaint {facts.get('outcome') or 'resolved'}",
-    Kind.SURVEY: _survey,
-    Kind.LIFE_EVENT: lambda facts: f"Life event: {_named(_LIFE_EVENTS, facts.get('kind'))}",
-    Kind.ACCOUNT_OPENED: lambda facts: f"Opened {_named(_ACCOUNTS, facts.get('kind'))} ({facts.get('currency')})",
-    Kind.ACCOUNT_CLOSED: lambda facts: f"Closed {_named(_ACCOUNTS, facts.get('kind'))} ({facts.get('currency')})",
-    Kind.RISK_BAND_CHANGED: lambda facts: f"Risk is now {facts.get('band')}, {facts.get('points')} points",
-    Kind.ALERT_RAISED: _alert_raised,
-    Kind.ALERT_DELIVERED: lambda facts: (
+_SENTENCES: Mapping[EntryKind, Callable[[Facts], str]] = {
+    EntryKind.CONTACT: _contact,
+    EntryKind.COMPLAINT_OPENED: lambda _: "The customer complained",
+    EntryKind.COMPLAINT_RESOLVED: lambda facts: f"Complaint {facts.get('outcome') or 'resolved'}",
+    EntryKind.SURVEY: _survey,
+    EntryKind.LIFE_EVENT: lambda facts: f"Life event: {_named(_LIFE_EVENTS, facts.get('kind'))}",
+    EntryKind.ACCOUNT_OPENED: lambda facts: f"Opened {_named(_ACCOUNTS, facts.get('kind'))} ({facts.get('currency')})",
+    EntryKind.ACCOUNT_CLOSED: lambda facts: f"Closed {_named(_ACCOUNTS, facts.get('kind'))} ({facts.get('currency')})",
+    EntryKind.RISK_BAND_CHANGED: lambda facts: f"Risk is now {facts.get('band')}, {facts.get('points')} points",
+    EntryKind.ALERT_RAISED: _alert_raised,
+    EntryKind.ALERT_DELIVERED: lambda facts: (
         f"{facts.get('manager_id')} was told of the alert {_named(_CHANNELS, facts.get('channel'))}"
     ),
-    Kind.ALERT_ACKNOWLEDGED: lambda facts: f"{facts.get('manager_id')} acknowledged the alert",
-    Kind.ALERT_SNOOZED: _alert_snoozed,
-    Kind.ALERT_CLOSED: lambda facts: f"Alert closed: {_named(_CLOSURES, facts.get('closure'))}",
-    Kind.OUTCOME_RECORDED: lambda facts: (
+    EntryKind.ALERT_ACKNOWLEDGED: lambda facts: f"{facts.get('manager_id')} acknowledged the alert",
+    EntryKind.ALERT_SNOOZED: _alert_snoozed,
+    EntryKind.ALERT_CLOSED: lambda facts: f"Alert closed: {_named(_CLOSURES, facts.get('closure'))}",
+    EntryKind.OUTCOME_RECORDED: lambda facts: (
         f"{facts.get('manager_id')} recorded: {_named(_OUTCOMES, facts.get('outcome'))}"
     ),
 }

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import Depends, Query, Request
 
-from services.interaction.domain.timeline import Kind, references, summarise
+from services.interaction.domain.timeline import EntryKind, references, summarise
 from services.interaction.errors import CustomerNotFound
 from services.interaction.models import Complaint, Coverage, TimelineEntry
 from services.interaction.schemas import ComplaintRead, NotContactedRead, TimelineEntryRead
@@ -59,7 +59,7 @@ async def list_timeline(
     session: Session,
     page: Annotated[PageRequest, Depends(timeline_orderings)],
     kind: Annotated[
-        list[Kind], Query(max_length=len(Kind), description="Only these kinds; all when none is named.")
+        list[EntryKind], Query(max_length=len(EntryKind), description="Only these kinds; all when none is named.")
     ] = [],  # noqa: B006 - FastAPI's way to say "none named"; nobody changes it
 ) -> Page[TimelineEntryRead]:
     """What happened around a customer: contacts, complaints, surveys, accounts, alerts and what became of them."""
@@ -68,7 +68,7 @@ async def list_timeline(
 
 
 def _entry(entry: TimelineEntry) -> TimelineEntryRead:
-    kind = Kind(entry.kind)
+    kind = EntryKind(entry.kind)
     return TimelineEntryRead(
         entry_id=entry.entry_id,
         kind=kind,

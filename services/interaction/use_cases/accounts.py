@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.interaction.domain.timeline import Entry, Kind, start_of
+from services.interaction.domain.timeline import Entry, EntryKind, start_of
 from services.interaction.models import Account
 from services.interaction.use_cases.rows import insert_rows
 from services.interaction.use_cases.timeline import keep_entries, take_back_entries
@@ -32,7 +32,7 @@ async def follow_accounts(session: AsyncSession, changes: Iterable[AccountChange
     moved = [newest[account_id] for account_id in await session.scalars(kept)]
     await keep_entries(session, [entry for event in moved for entry in _entries(event)])
     reopened = [event.account_id for event in moved if event.closed_on is None]
-    await take_back_entries(session, Kind.ACCOUNT_CLOSED, reopened)
+    await take_back_entries(session, EntryKind.ACCOUNT_CLOSED, reopened)
 
 
 def _row(event: AccountChanged) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def _row(event: AccountChanged) -> dict[str, Any]:
 
 def _entries(event: AccountChanged) -> list[Entry]:
     facts = {"kind": event.kind.value, "currency": event.currency}
-    days = {Kind.ACCOUNT_OPENED: event.opened_on, Kind.ACCOUNT_CLOSED: event.closed_on}
+    days = {EntryKind.ACCOUNT_OPENED: event.opened_on, EntryKind.ACCOUNT_CLOSED: event.closed_on}
     return [
         Entry(event.customer_id, kind, event.account_id, start_of(day), facts, subject_id=event.account_id)
         for kind, day in days.items()

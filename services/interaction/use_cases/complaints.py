@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.interaction.domain.timeline import Entry, Kind
+from services.interaction.domain.timeline import Entry, EntryKind
 from services.interaction.models import Complaint
 from services.interaction.use_cases.rows import insert_rows
 from services.interaction.use_cases.timeline import keep_entries, take_back_entries
@@ -40,7 +40,7 @@ async def change_complaints(session: AsyncSession, changes: Sequence[tuple[Compl
             events.append(event)
     await keep_entries(session, [entry for event in events for entry in _entries(event)])
     reopened = [event.complaint_id for event in events if event.resolved_at is None]
-    await take_back_entries(session, Kind.COMPLAINT_RESOLVED, reopened)
+    await take_back_entries(session, EntryKind.COMPLAINT_RESOLVED, reopened)
 
 
 def _row(event: ComplaintChanged) -> dict[str, Any]:
@@ -57,14 +57,14 @@ def _row(event: ComplaintChanged) -> dict[str, Any]:
 def _entries(event: ComplaintChanged) -> list[Entry]:
     complaint_id = event.complaint_id
     entries = [
-        Entry(event.customer_id, Kind.COMPLAINT_OPENED, complaint_id, event.opened_at, {}, subject_id=complaint_id)
+        Entry(event.customer_id, EntryKind.COMPLAINT_OPENED, complaint_id, event.opened_at, {}, subject_id=complaint_id)
     ]
     if event.resolved_at is not None:
         facts = {"outcome": event.outcome.value if event.outcome else None}
         entries.append(
             Entry(
                 event.customer_id,
-                Kind.COMPLAINT_RESOLVED,
+                EntryKind.COMPLAINT_RESOLVED,
                 complaint_id,
                 event.resolved_at,
                 facts,

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.interaction.domain.timeline import Entry, Kind
+from services.interaction.domain.timeline import Entry, EntryKind
 from services.interaction.errors import ContactNotFound
 from services.interaction.models import Contact
 from services.interaction.schemas import ContactCreate
@@ -91,7 +91,7 @@ async def keep_contacts(session: AsyncSession, contacts: Sequence[tuple[ContactL
 def _entry(event: ContactLogged) -> Entry:
     return Entry(
         event.customer_id,
-        Kind.CONTACT,
+        EntryKind.CONTACT,
         event.contact_id,
         event.occurred_at,
         {"channel": event.channel.value, "manager_id": event.manager_id, "by_customer": event.by_customer},

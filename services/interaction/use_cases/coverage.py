@@ -1,7 +1,7 @@
 """Whom the bank has been in touch with, and whom it has not."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import DateTime, Select, Uuid, bindparam, column, func, or_, select
@@ -69,11 +69,10 @@ def not_contacted(actor: Principal, *, days: int, now: datetime) -> Select[Cover
     Row-level security bounds it; a manager's own condition is what an index answers.
     """
     scope = customer_scope.c
-    before = max(now - timedelta(days=days), datetime(1900, 1, 1, tzinfo=UTC))
     query = (
         select(Coverage, scope.customer_number, scope.branch_id, scope.manager_id)
         .join(customer_scope, scope.customer_id == Coverage.customer_id)
-        .where(Coverage.waiting_since <= before, scope.left_on.is_(None))
+        .where(Coverage.waiting_since <= now - timedelta(days=days), scope.left_on.is_(None))
     )
     if actor.role is Role.MANAGER:
         query = query.where(or_(scope.manager_id == actor.staff_id, scope.deputy_manager_id == actor.staff_id))

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.interaction.domain.timeline import Entry, Kind
+from services.interaction.domain.timeline import Entry, EntryKind
 from services.interaction.errors import OutcomeAlreadyRecorded, OutcomeNotFound
 from services.interaction.models import RetentionOutcome
 from services.interaction.schemas import OutcomeCreate
@@ -56,7 +56,7 @@ async def record_outcome(
     facts = {"outcome": event.outcome.value, "manager_id": event.recorded_by}
     entry = Entry(
         customer_id,
-        Kind.OUTCOME_RECORDED,
+        EntryKind.OUTCOME_RECORDED,
         event.outcome_id,
         now,
         facts,

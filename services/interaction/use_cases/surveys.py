@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.interaction.domain.timeline import Entry, Kind
+from services.interaction.domain.timeline import Entry, EntryKind
 from services.interaction.models import Survey
 from services.interaction.use_cases.rows import insert_rows
 from services.interaction.use_cases.timeline import add_entries
@@ -39,7 +39,7 @@ async def keep_surveys(session: AsyncSession, answers: Sequence[tuple[SurveyAnsw
         entries.append(
             Entry(
                 event.customer_id,
-                Kind.SURVEY,
+                EntryKind.SURVEY,
                 event.survey_id,
                 event.answered_at,
                 {"score": event.score},

@@ -8,7 +8,7 @@ from sqlalchemy import Select, Uuid, any_, bindparam, delete, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.interaction.domain.timeline import Entry, Kind
+from services.interaction.domain.timeline import Entry, EntryKind
 from services.interaction.models import TimelineEntry
 from services.interaction.use_cases.rows import insert_rows
 from shared.ids import derived_id
@@ -33,7 +33,7 @@ async def keep_entries(session: AsyncSession, entries: Sequence[Entry]) -> None:
         )
 
 
-async def take_back_entries(session: AsyncSession, kind: Kind, identities: Collection[UUID]) -> None:
+async def take_back_entries(session: AsyncSession, kind: EntryKind, identities: Collection[UUID]) -> None:
     """For a state that says that this has not happened after all."""
     if identities:
         entry_ids = sorted(derived_id(identity, kind) for identity in identities)
@@ -58,7 +58,7 @@ def _rows(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     return list({row["entry_id"]: row for row in rows}.values())
 
 
-def timeline(customer_id: UUID, kinds: Sequence[Kind]) -> Select[TimelineEntry]:
+def timeline(customer_id: UUID, kinds: Sequence[EntryKind]) -> Select[TimelineEntry]:
     """The query for a customer's timeline; of all kinds when none is named."""
     query = select(TimelineEntry).where(TimelineEntry.customer_id == customer_id)
     return query.where(TimelineEntry.kind.in_([kind.value for kind in kinds])) if kinds else query
