@@ -19,7 +19,7 @@ from shared.messaging.embedded import EmbeddedLog
 
 log = structlog.get_logger(__name__)
 
-CHUNK_LINES = 6_000
+CHUNK_LINES = 10_000
 FORGET_EVERY = timedelta(hours=1)
 KEEP_RECORDS = timedelta(days=7)
 
@@ -62,7 +62,6 @@ class SampleBank:
                 token=self._token,
                 start_at=state.confirmed_lines,
                 chunk_lines=CHUNK_LINES,
-                in_flight=2,
                 on_confirmed=confirmed,
             )
         if pushed.parked or pushed.held:

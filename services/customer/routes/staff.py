@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import Depends, Query
-from sqlalchemy import select
+from sqlalchemy import Row, select
 
 from services.customer.errors import BranchNotFound, ManagerNotFound
 from services.customer.models import Account, Branch, Manager, ReconciliationFinding
@@ -59,8 +59,8 @@ async def list_reconciliation_findings(
 ) -> Page[ReconciliationFindingRead]:
     """Accounts whose amounts do not add up to the balance that the core stated, at the close of a day."""
 
-    def read(row: tuple[ReconciliationFinding, str]) -> ReconciliationFindingRead:
-        finding, currency = row
+    def read(row: Row[ReconciliationFinding, str]) -> ReconciliationFindingRead:
+        finding, currency = row.ReconciliationFinding, row.currency
 
         def money(amount_minor: int) -> Money:
             return Money(amount_minor=amount_minor, currency=currency)

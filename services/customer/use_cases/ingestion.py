@@ -19,6 +19,7 @@ from services.customer.use_cases.receiving import Arrivals, Outcome, Received, r
 from services.customer.use_cases.reported_facts import report_facts
 from services.customer.use_cases.transactions import post_transactions
 from shared.copying import copy_rows
+from shared.events.corebanking import AccountRecorded
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ async def receive_events(session: AsyncSession, received: Sequence[Received], *,
     """
     known = await _recognise(session, received)
     while received:
+        await _lock_customers(session, received)
         arrivals = Arrivals()
         await record_branches(session, received, arrivals)
         await record_managers(session, received)
@@ -76,6 +78,32 @@ async def _recognise(session: AsyncSession, received: Sequence[Received]) -> set
         else:
             settled[event.identity] = event.fingerprint
     return known
+
+
+_LOCK_CUSTOMERS = text(
+    "select from customer where customer_id in ("
+    "  select customer_id from customer where source = :source and party_id = any(:parties)"
+    "  union all"
+    "  select customer_id from account where source = :source and core_account_id = any(:accounts))"
+    " order by customer_id for no key update"
+)
+
+
+async def _lock_customers(session: AsyncSession, received: Sequence[Received]) -> None:
+    """Locks every customer whom the events are about, in one order, before anything else of theirs is touched.
+
+    So a customer's events leave in the order in which they became true, and two transactions wait
+    for each other in one direction only.
+    """
+    applicable = [event for event in received if event.outcome is Outcome.APPLIED]
+    for source in sorted({event.source for event in applicable}):
+        events = [event.event for event in applicable if event.source == source]
+        parties = {getattr(event, "party_id", "") for event in events}
+        parties |= {p.party_id for event in events if isinstance(event, AccountRecorded) for p in event.parties}
+        accounts = {getattr(event, "account_id", "") for event in events}
+        await session.execute(
+            _LOCK_CUSTOMERS, {"source": source, "parties": sorted(parties), "accounts": sorted(accounts)}
+        )
 
 
 _RECEIPTS = {"source": "text", "event_id": "text", "type": "text", "fingerprint": "int8", "outcome": "text"}

@@ -38,7 +38,7 @@ class _Posting:
     booked_on: date
     sequence: int
     amount_minor: int
-    kind: str
+    kind: TransactionKind
     balance_after_minor: int | None
     is_external: bool
     reverses_transaction_id: str | None
@@ -123,7 +123,7 @@ async def _reverse(
                 Posting.account_id, Posting.core_transaction_id, Posting.amount_minor, Posting.kind, Posting.is_external
             ).where(tuple_(Posting.account_id, Posting.core_transaction_id).in_(sorted(missing)))
         )
-        originals |= {(row[0], row[1]): (row[2], row[3], row[4]) for row in rows}
+        originals |= {(row[0], row[1]): (row[2], TransactionKind(row[3]), row[4]) for row in rows}
     for event_received, event in arrived:
         account = accounts[event_received.source, event.account_id]
         original = originals.get((account.account_id, event.reverses_transaction_id))
@@ -147,28 +147,19 @@ async def _reverse(
             posted[posting.identity] = posting
 
 
-_LOCK_CUSTOMERS = text(
-    "select c.customer_id from customer c where c.customer_id in ("
-    "  select a.customer_id from account a"
-    "  join unnest(cast(:sources as text[]), cast(:ids as text[])) w (source, id)"
-    "    on a.source = w.source and a.core_account_id = w.id)"
-    " order by c.customer_id for no key update"
-)
-_LOCK_ACCOUNTS = text(
-    "select a.source, a.core_account_id, a.account_id, a.customer_id, a.currency from account a"
-    " join unnest(cast(:sources as text[]), cast(:ids as text[])) w (source, id)"
-    "   on a.source = w.source and a.core_account_id = w.id"
-    " order by a.account_id for no key update of a"
+_ACCOUNTS = text(
+    "select core_account_id, account_id, customer_id, currency from account"
+    " where source = :source and core_account_id = any(:ids) order by account_id for no key update"
 )
 
 
 async def _lock_accounts(session: AsyncSession, identities: set[tuple[str, str]]) -> dict[tuple[str, str], _Account]:
-    """The accounts, after their customers' rows are locked: a customer's events leave in the order they became true."""
-    ordered = sorted(identities)
-    wanted = {"sources": [source for source, _ in ordered], "ids": [core_id for _, core_id in ordered]}
-    await session.execute(_LOCK_CUSTOMERS, wanted)
-    rows = await session.execute(_LOCK_ACCOUNTS, wanted)
-    return {(row.source, row.core_account_id): _Account(row.account_id, row.customer_id, row.currency) for row in rows}
+    accounts = {}
+    for source in sorted({source for source, _ in identities}):
+        ids = [core_id for of_source, core_id in identities if of_source == source]
+        for core_id, *account in await session.execute(_ACCOUNTS, {"source": source, "ids": ids}):
+            accounts[source, core_id] = _Account(*account)
+    return accounts
 
 
 _FINGERPRINTS = text(
@@ -211,7 +202,7 @@ async def _write_ledger(session: AsyncSession, postings: Sequence[_Posting]) -> 
             p.booked_on,
             p.sequence,
             p.amount_minor,
-            str(p.kind),
+            p.kind.value,
             p.balance_after_minor,
             p.is_external,
             p.reverses_transaction_id,
@@ -270,7 +261,7 @@ def _tell(session: AsyncSession, postings: Sequence[_Posting]) -> None:
                 sequence=posting.sequence,
                 amount_minor=posting.amount_minor,
                 currency=posting.account.currency,
-                kind=TransactionKind(posting.kind),
+                kind=posting.kind,
                 balance_after_minor=posting.balance_after_minor,
                 is_external=posting.is_external,
                 is_reversal=posting.reverses_transaction_id is not None,
