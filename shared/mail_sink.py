@@ -12,7 +12,9 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from email.message import EmailMessage
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+from email.message import Message
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -115,10 +117,31 @@ class KeptMail(NamedTuple):
     kept_at: datetime
     path: Path
 
-    def read(self) -> EmailMessage:
-        message = email.message_from_bytes(self.path.read_bytes(), policy=email.policy.default)
-        assert isinstance(message, EmailMessage)
-        return message
+    def read(self) -> Message:
+        # The older parser: it reads whatever somebody sends and never gives up.
+        return email.message_from_bytes(self.path.read_bytes(), policy=email.policy.compat32)
+
+
+def _header(message: Message, name: str) -> str:
+    raw = str(message.get(name, ""))
+    try:
+        text = str(make_header(decode_header(raw)))
+    except (HeaderParseError, ValueError, LookupError):
+        text = raw
+    return " ".join(text.split()).encode("utf-8", "replace").decode()
+
+
+def _text(message: Message) -> str:
+    """The first text of a mail, plain if there is any."""
+    parts = [part for part in message.walk() if part.get_content_maintype() == "text"]
+    for part in sorted(parts, key=lambda part: part.get_content_subtype() != "plain"):
+        content = part.get_payload(decode=True)
+        if isinstance(content, bytes):
+            try:
+                return content.decode(part.get_content_charset() or "utf-8", "replace")
+            except LookupError:
+                return content.decode("utf-8", "replace")
+    return ""
 
 
 def kept_mails(folder: Path) -> list[KeptMail]:
@@ -167,9 +190,9 @@ def _rows(mails: list[KeptMail]) -> list[dict[str, str]]:
             {
                 "name": mail.name,
                 "kept_at": mail.kept_at.isoformat(timespec="seconds"),
-                "to": str(message.get("To", "")),
-                "subject": str(message.get("Subject", "")),
-                "message_id": str(message.get("Message-ID", "")).strip(),
+                "to": _header(message, "To"),
+                "subject": _header(message, "Subject"),
+                "message_id": _header(message, "Message-ID"),
             }
         )
     return rows
@@ -199,15 +222,17 @@ def _list_page(root: str, rows: list[dict[str, str]], page: int, count: int) -> 
     return _page("Mails", f"<h1>{count} mails</h1><table>{lines}</table><p>{newer}{older}</p>")
 
 
-def _mail_page(root: str, message: EmailMessage) -> str:
+def _mail_page(root: str, message: Message) -> str:
     """Text only: a mail's own HTML is never shown as HTML."""
-    part = message.get_body(("plain", "html"))
     headers = "\n".join(
-        f"{name}: {message[name]}" for name in ("From", "To", "Date", "Subject", "Message-ID") if name in message
+        f"{name}: {_header(message, name)}"
+        for name in ("From", "To", "Date", "Subject", "Message-ID")
+        if name in message
     )
-    text = str(part.get_content()) if part is not None else ""
     back = f'<p><a href="{escape(root)}/">All mails</a></p>'
-    return _page(str(message.get("Subject", "Mail")), f"{back}<pre>{escape(headers)}\n\n{escape(text)}</pre>")
+    return _page(
+        _header(message, "Subject") or "Mail", f"{back}<pre>{escape(headers)}\n\n{escape(_text(message))}</pre>"
+    )
 
 
 async def serve_mail_sink(

@@ -1,6 +1,5 @@
 """What the notification service can be told: NOTIFICATION_* in the environment, each with its default."""
 
-from email.headerregistry import Address
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
@@ -8,7 +7,7 @@ from typing import Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.notification.domain.mails import customer_link
+from services.notification.domain.mails import InvalidAddress, customer_link, mail_address
 
 
 class SmtpTls(StrEnum):
@@ -52,9 +51,10 @@ class NotificationSettings(BaseSettings):
     @field_validator("smtp_from")
     @classmethod
     def _address(cls, value: str) -> str:
-        address = Address(addr_spec=value)
-        if not address.username or not address.domain or not value.isascii():
-            raise ValueError("names an address, user@domain, in ASCII")
+        try:
+            mail_address(value)
+        except InvalidAddress:
+            raise ValueError("is an address, user@domain, in ASCII") from None
         return value
 
     @field_validator("customer_url")

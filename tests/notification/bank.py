@@ -12,7 +12,7 @@ from uuid import UUID
 
 import httpx
 import uvicorn
-from aiosmtpd.smtp import SMTP
+from aiosmtpd.smtp import SMTP, AuthResult
 
 from services.notification.app import notification_service
 from services.notification.settings import NotificationSettings
@@ -175,15 +175,14 @@ class ScriptedRelay:
     @staticmethod
     def _say(server: SMTP, reply: Reply) -> str:
         if reply is None:
+            assert isinstance(server.transport, asyncio.Transport)
             server.transport.abort()
             return "421 never heard"
         return reply
 
     def authenticate(self, _server: Any, _session: Any, _envelope: Any, _mechanism: Any, data: Any) -> Any:
-        from aiosmtpd.smtp import AuthResult
-
         self.logins.append((data.login, data.password))
-        return AuthResult(success=data.password == b"right")
+        return AuthResult(success=data.password == b"right", handled=False)
 
 
 @asynccontextmanager

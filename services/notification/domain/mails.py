@@ -31,7 +31,7 @@ class AlertMail:
 
 
 class InvalidAddress(ValueError):
-    """The recipient's address is none that a mail can be sent to."""
+    """It is none that a mail can be sent to."""
 
 
 def customer_link(template: str, *, public_url: str, customer_id: object) -> str:
@@ -43,7 +43,7 @@ def write_mail(mail: AlertMail, sender: str) -> EmailMessage:
     """The same bytes every time, so that servers recognise one that comes twice. Raises InvalidAddress."""
     message = EmailMessage(policy=SMTP)
     message["From"] = sender
-    message["To"] = _address(mail.recipient)
+    message["To"] = mail_address(mail.recipient)
     message["Subject"] = f"Customer {_line(mail.customer_number)} may leave: {mail.points} points"
     message["Date"] = mail.created_at
     message["Message-ID"] = f"<{mail.delivery_id}@{sender.rpartition('@')[2]}>"
@@ -54,12 +54,13 @@ def write_mail(mail: AlertMail, sender: str) -> EmailMessage:
     return message
 
 
-def _address(stated: str) -> Address:
+def mail_address(stated: str) -> Address:
+    """An address, user@domain, in ASCII. Raises InvalidAddress."""
     try:
         address = Address(addr_spec=stated)
     except Exception as fault:  # noqa: BLE001, RUF100 - the parser has errors of its own kinds for what it cannot read
         raise InvalidAddress from fault
-    if not address.username or not address.domain or not stated.isprintable():
+    if not address.username or not address.domain or not stated.isascii() or not stated.isprintable():
         raise InvalidAddress
     return address
 

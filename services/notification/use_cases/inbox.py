@@ -1,7 +1,7 @@
 """A member of staff's inbox: read, acknowledged, put off until later."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -106,6 +106,7 @@ async def snooze_item(session: AsyncSession, staff_id: str, item_id: UUID, until
     """
     if not now < until <= now + LONGEST_SNOOZE:
         raise InvalidInput.at("/until", "not_within_30_days", "Is in the future and at most 30 days away")
+    until = until.astimezone(UTC)
     shown, sequence = await _lock_item(session, staff_id, item_id)
     item = shown.item
     if item.state == ItemState.SNOOZED and item.snoozed_until == until:

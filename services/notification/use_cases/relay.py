@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from contextlib import suppress
 from email.message import EmailMessage
 from enum import StrEnum
@@ -84,10 +85,14 @@ class Relay:
             await client.connect()
         except aiosmtplib.SMTPResponseException as fault:
             return Answer(Outcome.AWAY, f"smtp_{fault.code}")
-        except aiosmtplib.SMTPNotSupported:
-            return Answer(Outcome.AWAY, "tls_or_login_not_offered")
-        except (aiosmtplib.SMTPException, OSError):
+        except ssl.SSLError:
+            return Answer(Outcome.AWAY, "tls_failed")
+        except aiosmtplib.SMTPTimeoutError:
+            return Answer(Outcome.AWAY, "timeout")
+        except OSError:
             return Answer(Outcome.AWAY, "connection_failed")
+        except aiosmtplib.SMTPException:
+            return Answer(Outcome.AWAY, "tls_or_login_not_offered")
         return None
 
     async def _converse(self, client: aiosmtplib.SMTP, message: EmailMessage) -> Answer:
