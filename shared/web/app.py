@@ -122,8 +122,7 @@ def create_api(
     install_not_modified(app)
     install_health(app, checks or {})
     install_docs(app, base)
-    app.include_router(_about(app, package or f"services.{service_name}"), prefix=base)
-    for router in [_me(), *routers]:
+    for router in [_me(), *routers, _about(app, package or f"services.{service_name}")]:
         app.include_router(router, prefix=base, max_body_size=settings.body_limit_bytes)
     _check_routes(app, public={f"{base}/problems", f"{base}/problems/{{code}}"})
     app.state.route_templates = route_templates(app)

@@ -11,7 +11,7 @@ import httpx
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -89,6 +89,15 @@ class NoteCreate(BaseModel):
     written_at: datetime = NOW
     labels: dict[str, Any] = {}
     nested: list["NoteCreate"] = []
+
+    @field_validator("subject")
+    @classmethod
+    def _says_something(cls, subject: str) -> str:
+        if subject.startswith("quote"):
+            raise ValueError(f"{subject} says nothing")  # as somebody will, one day
+        if subject == "void":
+            raise ValueError("says nothing")
+        return subject
 
 
 class NoteUpdate(BaseModel):

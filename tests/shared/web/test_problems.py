@@ -67,8 +67,21 @@ async def test_each_wrong_value_is_pointed_to_and_not_repeated(notes: Notes) -> 
         ("body", "/written_at", "datetime_from_date_parsing"),
         ("body", "/nested/0/a~1b~0c", "extra_forbidden"),
     ]
+    assert refused["errors"][0]["detail"] == "String should have at least 1 character"
     assert {(error["in"], error["pointer"]) for error in query["errors"]} == {("query", "/limit"), ("query", "/cursor")}
     assert refused["detail"] == "4 values are not as they must be."
+    assert [error["detail"] for error in refused["errors"]][1:3] == [
+        "Input cannot be read as int",
+        "Input cannot be read as datetime",
+    ]
+
+
+async def test_a_rules_own_text_is_told_unless_it_quotes_what_was_sent(notes: Notes) -> None:
+    async with notes.http() as client:
+        plain = told(await client.post("/notes", json={"subject": "void"}), 422, "invalid_input")
+        quoting = told(await client.post("/notes", json={"subject": f"quote {SECRET}"}), 422, "invalid_input")
+    assert plain["errors"][0]["detail"] == "says nothing"
+    assert quoting["errors"][0]["detail"] == "Input is not as it must be"
 
 
 @given(subject=st.text(), rank=st.text(min_size=4), extra=st.text(min_size=4), written_at=st.text(min_size=4))
