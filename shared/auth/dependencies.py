@@ -19,7 +19,7 @@ async def authenticate(request: Request) -> Principal:
     return principal
 
 
-def _actor(request: Request) -> Principal:
+async def _actor(request: Request) -> Principal:
     actor: Principal = request.state.actor
     return actor
 
@@ -32,7 +32,7 @@ def require_role(*roles: Role) -> params.Depends:
     """For a route's `dependencies=`: refuses every other role with 403."""
 
     @documented(Forbidden, allows=f"Role {' or '.join(roles)}.")
-    def check_role(actor: Actor) -> None:
+    async def check_role(actor: Actor) -> None:
         if actor.role not in roles:
             raise Forbidden(f"Is for the role {' or '.join(roles)}.")
 
@@ -43,7 +43,7 @@ def require_scope(scope: str) -> params.Depends:
     """For a route's `dependencies=`: only a program whose token has `scope`."""
 
     @documented(InsufficientScope, allows=f"Role service with the scope `{scope}`.")
-    def check_scope(actor: Actor) -> None:
+    async def check_scope(actor: Actor) -> None:
         if actor.role is not Role.SERVICE or scope not in actor.scopes:
             raise InsufficientScope(scope)
 

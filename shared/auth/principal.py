@@ -28,12 +28,3 @@ class Principal:
     scopes: frozenset[str] = field(default_factory=frozenset)
     expires_at: datetime | None = None
     """When the token ends, and with it a stream that it opened."""
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """What row-level security decides by, as transaction-local settings; '' where the token says nothing."""
-        return {
-            "branchline.role": self.role,
-            "branchline.staff_id": self.staff_id or "",
-            "branchline.branch_id": self.branch_id or "",
-        }

@@ -79,7 +79,7 @@ class WritableTag(_Tag):
         self._show(entity_tag(version))
 
 
-def _read_tag(
+async def _read_tag(
     response: Response,
     if_none_match: Annotated[str, Header(max_length=1000, description="An ETag: 304 while it is still that.")] = "",
 ) -> ReadableTag:
@@ -87,7 +87,7 @@ def _read_tag(
 
 
 @documented(PreconditionRequired, StaleVersion)
-def seen_tag(
+async def seen_tag(
     response: Response,
     if_match: Annotated[
         str | None, Header(max_length=1000, description="The ETag of what you change; 428 without, 412 when stale.")

@@ -155,7 +155,7 @@ class Ordering:
             f"What to sort by: {names}; several with commas between, a minus before for descending order.", default
         )
 
-    def __call__(self, limit: int, cursor: str | None, sort: str) -> PageRequest:
+    async def __call__(self, limit: int, cursor: str | None, sort: str) -> PageRequest:
         keys = self._keys(sort)
         request = PageRequest(limit, keys, None)
         return PageRequest(limit, keys, _read_cursor(cursor, request)) if cursor else request

@@ -286,7 +286,7 @@ def _field_error(error: Mapping[str, Any]) -> FieldError:
     # These texts quote what was sent.
     if code.endswith("_parsing") or code.startswith("url_") or code == "union_tag_invalid":
         detail = f"Input cannot be read as {code.split('_')[0]}"
-    elif code in ("value_error", "assertion_error") and str(error.get("input")) in detail:
+    elif code in ("value_error", "assertion_error") and (sent := str(error.get("input"))) and sent in detail:
         detail = "Input is not as it must be"
     return FieldError(where=where, pointer=json_pointer(path), code=code, detail=detail)
 

@@ -54,7 +54,7 @@ class LiveStream:
         return (self.expires_at - self.clock()).total_seconds() if self.expires_at else float("inf")
 
 
-def _live(request: Request) -> LiveStream:
+async def _live(request: Request) -> LiveStream:
     state = request.app.state
     actor: Principal = request.state.actor
     return LiveStream(state.stopping, state.clock, actor.expires_at)

@@ -2,7 +2,7 @@
 
 The transaction opens with the endpoint's first statement and commits when the answer is built and before it is sent,
 so that nobody reads of a success that did not happen. An answer of 400 or more, or an exception, rolls back.
-Row-level security sees the principal as transaction-local settings.
+Row-level security sees the principal as transaction-local settings, '' for what their token does not say.
 """
 
 import inspect
@@ -36,36 +36,42 @@ TIMEOUT = "x-timeout-seconds"
 """In a route's `openapi_extra`: the time that it may take, where the setting does not do."""
 
 
+_SETTINGS = text(
+    "select set_config('branchline.role', :role, true), set_config('branchline.staff_id', :staff_id, true),"
+    " set_config('branchline.branch_id', :branch_id, true), set_config('statement_timeout', :timeout, true)"
+)
+
+
 class _ScopedSession(SyncSession):
     """A session whose transactions begin by telling the database for whom."""
 
 
 @event.listens_for(_ScopedSession, "after_begin")
 def _tell_for_whom(session: SyncSession, _: SessionTransaction, connection: Connection) -> None:
-    settings: dict[str, str] = session.info["settings"]
-    columns = ", ".join(f"set_config('{name}', :{name.replace('.', '_')}, true)" for name in settings)
-    connection.execute(
-        text(f"select {columns}"),
-        {name.replace(".", "_"): value for name, value in settings.items()},
-    )
+    connection.execute(_SETTINGS, session.info["settings"])
 
 
 def open_session(engine: AsyncEngine, actor: Principal, timeout_seconds: float) -> AsyncSession:
     """A session that sees what `actor` may see; whoever opens it commits, or closes it and so rolls back."""
-    settings = {**actor.settings, "statement_timeout": str(int(timeout_seconds * 1000))}
+    settings = {
+        "role": actor.role,
+        "staff_id": actor.staff_id or "",
+        "branch_id": actor.branch_id or "",
+        "timeout": str(int(timeout_seconds * 1000)),
+    }
     return AsyncSession(engine, expire_on_commit=False, sync_session_class=_ScopedSession, info={"settings": settings})
 
 
-def _session(request: Request) -> AsyncSession:
+async def _session(request: Request) -> AsyncSession:
     session: AsyncSession = request.state.session
     return session
 
 
-def _job_session(request: Request) -> AsyncSession:
-    return _session(request)
+async def _job_session(request: Request) -> AsyncSession:
+    return await _session(request)
 
 
-def _sessions(request: Request) -> Callable[[], AsyncSession]:
+async def _sessions(request: Request) -> Callable[[], AsyncSession]:
     database: Database = request.app.state.database
     return partial(
         open_session, database.requests, request.state.actor, request.app.state.settings.request_timeout_seconds

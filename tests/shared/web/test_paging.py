@@ -177,7 +177,7 @@ async def test_the_next_page_is_a_range_of_the_index(notes: Notes) -> None:
             ("written_at", (NOW, UUID(int=7)), "Index Cond: (ROW(written_at, id) > ROW("),
             ("size,-written_at", (1, NOW, UUID(int=7)), "Index Cond: (size >= "),
         ):
-            request = by_rank(limit=5, cursor=None, sort=sort)
+            request = await by_rank(limit=5, cursor=None, sort=sort)
             statement = (
                 note.select().where(after_row(request.keys, values)).order_by(*(key.ordered for key in request.keys))
             )
