@@ -82,7 +82,10 @@ class Customer(Base):
 
 
 class Account(Base):
-    """An account; `balance_minor` is what the core stated last, by (day, sequence), not by arrival."""
+    """An account, with what the core stated last, by (day, sequence) and not by arrival, and what came after that.
+
+    The balance is the one stated plus what is booked later; of an account whose core states none, all that is booked.
+    """
 
     __tablename__ = "account"
     __table_args__ = (UniqueConstraint("source", "core_account_id"),)
@@ -100,12 +103,24 @@ class Account(Base):
     opened_on: Mapped[date]
     matures_on: Mapped[date | None]
     closed_on: Mapped[date | None]
-    balance_minor: Mapped[int | None]
-    balance_on: Mapped[date | None]
-    balance_sequence: Mapped[int | None]
+    stated_minor: Mapped[int | None]
+    stated_on: Mapped[date | None]
+    stated_sequence: Mapped[int | None]
+    posted_since_minor: Mapped[int] = mapped_column(
+        comment="sum of the amounts after what was stated", server_default="0"
+    )
     posted_minor: Mapped[int] = mapped_column(comment="sum of all amounts", server_default="0")
+    latest_on: Mapped[date | None] = mapped_column(comment="day of the last transaction")
+    latest_sequence: Mapped[int | None]
     transaction_count: Mapped[int] = mapped_column(server_default="0")
     reconciled_version: Mapped[int | None] = mapped_column(comment="the version when it was reconciled last")
+
+    @property
+    def balance_minor(self) -> int | None:
+        """None before the first transaction."""
+        if self.latest_on is None:
+            return None
+        return self.posted_minor if self.stated_minor is None else self.stated_minor + self.posted_since_minor
 
 
 class AccountParty(Base):

@@ -69,8 +69,10 @@ class AccountRead(Read):
     opened_on: date
     matures_on: date | None
     closed_on: date | None
-    balance: Money | None = Field(description="What the core stated last; null until it stated one.")
-    balance_on: date | None
+    balance: Money | None = Field(
+        description="What the core stated last, and what was booked after that; null before the first transaction."
+    )
+    balance_on: date | None = Field(description="The day of the last transaction.")
     transaction_count: int
     relation: PartyRelation | None = Field(default=None, description="The customer's relation to it.")
 

@@ -7,7 +7,7 @@ import pytest
 
 from shared.events.corebanking import PartyRelation, RelatedParty, TransactionReversed
 from shared.events.customer import CustomerChanged, DayClosed, TransactionsPosted
-from tests.customer.bank import (
+from tests.bank import (
     SMALL_BANK,
     account,
     branch,
@@ -22,8 +22,11 @@ from tests.harness import PARTITIONS, ServiceUnderTest, head_office, program
 
 
 async def balance(customer: ServiceUnderTest, account_id: str = "A1") -> tuple[Any, ...]:
+    """(balance, sum of amounts, count)"""
     rows = await customer.rows(
-        "select balance_minor, posted_minor, transaction_count from account where core_account_id = :id", id=account_id
+        "select case when stated_minor is null then posted_minor else stated_minor + posted_since_minor end,"
+        " posted_minor, transaction_count from account where core_account_id = :id",
+        id=account_id,
     )
     return rows[0]
 
@@ -46,7 +49,7 @@ async def test_a_transaction_sent_twice_counts_once_whatever_its_event_is_called
     assert again["duplicate"] == 1
     both_at_once = await push(customer, [posted("T2", -500), posted("T2", -500)], ids="third")
     assert (both_at_once["applied"], both_at_once["duplicate"]) == (1, 1)
-    assert await balance(customer) == (None, -1_000, 2)
+    assert await balance(customer) == (-1_000, -1_000, 2)
 
 
 async def test_the_same_id_with_another_payload_is_parked_and_the_first_stays(customer: ServiceUnderTest) -> None:
@@ -133,6 +136,35 @@ async def test_the_last_balance_is_the_greatest_day_and_sequence_not_the_last_to
     await push(customer, [posted("T2", -1, day=2, sequence=1, balance_after_minor=200)], ids="late")
     await push(customer, [posted("T1", -1, day=1, sequence=9, balance_after_minor=100)], ids="later")
     assert await balance(customer) == (300, -3, 3)
+
+
+async def test_what_is_booked_after_the_last_statement_moves_the_balance(customer: ServiceUnderTest) -> None:
+    await push(customer, [*SMALL_BANK, posted("T1", 1_000, day=1, balance_after_minor=1_000)])
+    await push(customer, [posted("T4", -40, day=4), posted("T3", -300, day=3)], ids="unstated")
+    assert (await balance(customer))[0] == 660
+    await push(customer, [posted("T2", 50, day=2, balance_after_minor=1_050)], ids="stated")
+    assert (await balance(customer))[0] == 710, "T3 and T4 lie behind the new statement"
+    await push(customer, [posted("T0", 7, day=1, sequence=0)], ids="late")
+    assert (await balance(customer))[0] == 710, "the statement already knew of it"
+    await push(customer, [day_closed(4)], ids="close")
+    async with customer.http(head_office()) as http:
+        assert (await http.get("/reconciliation-findings")).json()["items"] == [], "7 is within the tolerance"
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4)))[::3])
+async def test_balances_do_not_depend_on_the_order_of_arrival(
+    customer: ServiceUnderTest, order: tuple[int, ...]
+) -> None:
+    booked = [
+        posted("T1", 1_000, day=1, balance_after_minor=1_000),
+        posted("T2", -100, day=2),
+        posted("T3", -200, day=3, balance_after_minor=700),
+        posted("T4", -10, day=4),
+    ]
+    await push(customer, SMALL_BANK)
+    for position in order:
+        await push(customer, [booked[position]], ids=f"t{position}")
+    assert await balance(customer) == (690, 690, 4)
 
 
 async def test_a_reversal_takes_back_the_whole_amount_even_before_its_transaction(customer: ServiceUnderTest) -> None:

@@ -43,7 +43,7 @@ def _read(account: Account, relation: PartyRelation | None) -> AccountRead:
         matures_on=account.matures_on,
         closed_on=account.closed_on,
         balance=balance,
-        balance_on=account.balance_on,
+        balance_on=account.latest_on,
         transaction_count=account.transaction_count,
         relation=relation,
     )

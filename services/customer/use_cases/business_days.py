@@ -14,18 +14,18 @@ from shared.messaging.outbox import publish
 _CLOSE = text(
     "insert into business_day (source, business_date) values (:source, :day) on conflict do nothing returning 1"
 )
-# An account is reconciled when its day of last movement closes, and again when something came late.
+# What was booked up to the stated balance must add up to it. Looked at again whenever the account has changed.
 _RECONCILE = text(
     "with due as ("
     "  update account set reconciled_version = version"
-    "  where source = :source and balance_on <= :day and reconciled_version is distinct from version"
-    "  returning account_id, balance_on, balance_minor, posted_minor),"
+    "  where source = :source and stated_on <= :day and reconciled_version is distinct from version"
+    "  returning account_id, stated_on, stated_minor, posted_minor - posted_since_minor as posted_minor),"
     " gone as ("
     "  delete from reconciliation_finding f using due"
-    "  where f.account_id = due.account_id and abs(due.balance_minor - due.posted_minor) <= :tolerance)"
+    "  where f.account_id = due.account_id and abs(due.stated_minor - due.posted_minor) <= :tolerance)"
     " insert into reconciliation_finding (account_id, as_of, stated_minor, posted_minor)"
-    " select account_id, balance_on, balance_minor, posted_minor from due"
-    " where abs(balance_minor - posted_minor) > :tolerance"
+    " select account_id, stated_on, stated_minor, posted_minor from due"
+    " where abs(stated_minor - posted_minor) > :tolerance"
     " on conflict (account_id) do update set as_of = excluded.as_of, stated_minor = excluded.stated_minor,"
     " posted_minor = excluded.posted_minor, found_at = now()"
 )

@@ -4,12 +4,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.customer.domain.balances import Balance, Booked, Point
 from services.customer.models import Posting
 from services.customer.use_cases.receiving import Arrivals, Received, of_type
 from shared.copying import copy_rows
@@ -28,6 +30,7 @@ class _Account:
     account_id: UUID
     customer_id: UUID
     currency: str
+    balance: Balance
 
 
 @dataclass(slots=True, frozen=True)
@@ -78,8 +81,8 @@ async def post_transactions(session: AsyncSession, received: Sequence[Received],
     await _reverse(session, received, accounts, known, posted)
     if posted:
         postings = sorted(posted.values(), key=lambda posting: posting.order)
-        await _write_ledger(session, postings)
         await _move_balances(session, postings)
+        await _write_ledger(session, postings)
         _tell(session, postings)
 
 
@@ -148,7 +151,8 @@ async def _reverse(
 
 
 _ACCOUNTS = text(
-    "select core_account_id, account_id, customer_id, currency from account"
+    "select core_account_id, account_id, customer_id, currency, stated_minor, stated_on, stated_sequence,"
+    " posted_since_minor, latest_on, latest_sequence from account"
     " where source = :source and core_account_id = any(:ids) order by account_id for no key update"
 )
 
@@ -157,8 +161,15 @@ async def _lock_accounts(session: AsyncSession, identities: set[tuple[str, str]]
     accounts = {}
     for source in sorted({source for source, _ in identities}):
         ids = [core_id for of_source, core_id in identities if of_source == source]
-        for core_id, *account in await session.execute(_ACCOUNTS, {"source": source, "ids": ids}):
-            accounts[source, core_id] = _Account(*account)
+        for row in await session.execute(_ACCOUNTS, {"source": source, "ids": ids}):
+            core_id, account_id, customer_id, currency, stated, *stated_at, since, latest_on, latest_sequence = row
+            balance = Balance(
+                stated_minor=stated,
+                stated_at=Point(*stated_at) if stated is not None else None,
+                since_minor=since,
+                latest_at=Point(latest_on, latest_sequence) if latest_on is not None else None,
+            )
+            accounts[source, core_id] = _Account(account_id, customer_id, currency, balance)
     return accounts
 
 
@@ -212,38 +223,46 @@ async def _write_ledger(session: AsyncSession, postings: Sequence[_Posting]) -> 
     await copy_rows(session, "posting", _LEDGER, rows)
 
 
+_BEHIND = text(
+    "select coalesce(sum(amount_minor), 0) from posting"
+    " where account_id = :account_id and (booked_on, sequence) > (:day, :sequence)"
+)
 _MOVE_BALANCES = text(
-    "update account a set"
-    "  posted_minor = a.posted_minor + m.amount, transaction_count = a.transaction_count + m.count,"
-    "  version = a.version + 1,"
-    "  balance_minor = case when m.moves then m.balance else a.balance_minor end,"
-    "  balance_on = case when m.moves then m.day else a.balance_on end,"
-    "  balance_sequence = case when m.moves then m.sequence else a.balance_sequence end"
-    " from (select u.*, u.balance is not null and (x.balance_on is null"
-    "         or (u.day, u.sequence) >= (x.balance_on, x.balance_sequence)) as moves"
-    "       from unnest(cast(:account_id as uuid[]), cast(:amount as bigint[]), cast(:count as bigint[]),"
-    "         cast(:balance as bigint[]), cast(:day as date[]), cast(:sequence as bigint[]))"
-    "         as u (account_id, amount, count, balance, day, sequence)"
-    "       join account x on x.account_id = u.account_id) m"
+    "update account a set posted_minor = a.posted_minor + m.amount, transaction_count = a.transaction_count + m.count,"
+    " version = a.version + 1, stated_minor = m.stated, stated_on = m.stated_on, stated_sequence = m.stated_sequence,"
+    " posted_since_minor = m.since, latest_on = m.latest_on, latest_sequence = m.latest_sequence"
+    " from unnest(cast(:account_id as uuid[]), cast(:amount as bigint[]), cast(:count as bigint[]),"
+    "   cast(:stated as bigint[]), cast(:stated_on as date[]), cast(:stated_sequence as bigint[]),"
+    "   cast(:since as bigint[]), cast(:latest_on as date[]), cast(:latest_sequence as bigint[]))"
+    "   as m (account_id, amount, count, stated, stated_on, stated_sequence, since, latest_on, latest_sequence)"
     " where a.account_id = m.account_id"
 )
 
 
 async def _move_balances(session: AsyncSession, postings: Sequence[_Posting]) -> None:
-    """`postings` are in their order, so the last stated balance of an account comes last."""
-    moved: dict[UUID, dict[str, Any]] = {}
-    for posting in postings:
-        account_id = posting.account.account_id
-        move = moved.setdefault(
-            account_id,
-            {"account_id": account_id, "amount": 0, "count": 0, "balance": None, "day": None, "sequence": None},
+    """Before the ledger has these postings: what lies behind a statement is summed without them."""
+    rows: list[dict[str, Any]] = []
+    for account, group in groupby(postings, key=lambda posting: posting.account):
+        booked = [Booked(Point(p.booked_on, p.sequence), p.amount_minor, p.balance_after_minor) for p in group]
+        restated = account.balance.restated_by(booked)
+        behind = 0
+        if restated is not None and account.balance.looks_back(restated):
+            where = {"account_id": account.account_id, **restated.at._asdict()}
+            behind = (await session.execute(_BEHIND, where)).scalar_one()
+        balance = account.balance.after(booked, restated, int(behind))
+        rows.append(
+            {
+                "account_id": account.account_id,
+                "amount": sum(one.amount_minor for one in booked),
+                "count": len(booked),
+                "stated": balance.stated_minor,
+                "stated_on": balance.stated_at and balance.stated_at.day,
+                "stated_sequence": balance.stated_at and balance.stated_at.sequence,
+                "since": balance.since_minor,
+                "latest_on": balance.latest_at and balance.latest_at.day,
+                "latest_sequence": balance.latest_at and balance.latest_at.sequence,
+            }
         )
-        move["amount"] += posting.amount_minor
-        move["count"] += 1
-        if posting.balance_after_minor is not None:
-            move["balance"] = posting.balance_after_minor
-            move["day"], move["sequence"] = posting.booked_on, posting.sequence
-    rows = list(moved.values())
     await session.execute(_MOVE_BALANCES, {name: [row[name] for row in rows] for name in rows[0]})
 
 

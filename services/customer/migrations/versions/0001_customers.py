@@ -178,10 +178,19 @@ def upgrade() -> None:
         sa.Column("opened_on", sa.Date(), nullable=False),
         sa.Column("matures_on", sa.Date(), nullable=True),
         sa.Column("closed_on", sa.Date(), nullable=True),
-        sa.Column("balance_minor", sa.BigInteger(), nullable=True),
-        sa.Column("balance_on", sa.Date(), nullable=True),
-        sa.Column("balance_sequence", sa.BigInteger(), nullable=True),
+        sa.Column("stated_minor", sa.BigInteger(), nullable=True),
+        sa.Column("stated_on", sa.Date(), nullable=True),
+        sa.Column("stated_sequence", sa.BigInteger(), nullable=True),
+        sa.Column(
+            "posted_since_minor",
+            sa.BigInteger(),
+            server_default="0",
+            nullable=False,
+            comment="sum of the amounts after what was stated",
+        ),
         sa.Column("posted_minor", sa.BigInteger(), server_default="0", nullable=False, comment="sum of all amounts"),
+        sa.Column("latest_on", sa.Date(), nullable=True, comment="day of the last transaction"),
+        sa.Column("latest_sequence", sa.BigInteger(), nullable=True),
         sa.Column("transaction_count", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column(
             "reconciled_version", sa.BigInteger(), nullable=True, comment="the version when it was reconciled last"

@@ -43,9 +43,13 @@ def party(party_id: str = "P1", revision: int = 1, branch_id: str = "B1", **more
     return PartyRecorded(
         party_id=party_id,
         revision=revision,
-        customer_number=f"1000{party_id[1:]:>04}",
         branch_id=branch_id,
-        **{"name": f"Customer {party_id}", "manager_id": "M1", **more},
+        **{
+            "customer_number": f"1000{party_id[1:]:>04}",
+            "name": f"Customer {party_id}",
+            "manager_id": "M1",
+            **more,
+        },
     )
 
 
