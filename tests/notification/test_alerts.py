@@ -237,6 +237,21 @@ async def test_an_alert_that_closes_while_it_is_being_delivered_ends_closed(noti
     assert (await mail_of(notification, raised))["state"] == "cancelled"
 
 
+async def test_an_alert_that_is_being_closed_is_not_delivered(notification: ServiceUnderTest) -> None:
+    customer = customer_changed()
+    raised = alert_raised(customer.customer_id)
+    await notification.deliver([customer])
+    await notification.deliver([raised])
+    async with notification.database.transaction() as closing:
+        await alerts.close_alerts(closing, [Delivery(new_id(), alert_closed(raised), NOW)])
+        delivering = asyncio.create_task(notification.deliver([manager_changed()]))
+        await asyncio.sleep(0.3)
+        assert not delivering.done(), "it waits for the end"
+    await delivering
+    assert await inbox(notification) == []
+    assert await notification.count("delivery") == 0
+
+
 async def test_two_who_deliver_the_same_alert_at_the_same_moment_tell_once(notification: ServiceUnderTest) -> None:
     customer = customer_changed()
     await notification.deliver([customer])

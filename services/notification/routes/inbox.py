@@ -29,6 +29,11 @@ LOOK_EVERY_SECONDS = 15.0
 """How often a stream looks by itself, should the database's notification not have reached it."""
 RECONNECT_AFTER_MS = 2_000
 
+STREAM_EXAMPLE = (
+    "event: position\nid: 41\nretry: 2000\n\n"
+    'event: inbox_item\ndata: {"item_id": "019ab5c2-7d2e-7e3b-9a55-1f0c7a4e2b10", "state": "open", ...}\nid: 42\n\n'
+)
+
 orderings = Ordering({"created_at": InboxItem.created_at}, default="-created_at", tie=InboxItem.item_id)
 
 
@@ -75,7 +80,12 @@ def inbox_router(bell: InboxBell) -> APIRouter:
             acknowledged=counts.get(ItemState.ACKNOWLEDGED, 0),
         )
 
-    @router.get("/inbox/stream", response_class=EventSourceResponse, dependencies=members_of_staff)
+    @router.get(
+        "/inbox/stream",
+        response_class=EventSourceResponse,
+        dependencies=members_of_staff,
+        responses={200: {"content": {"text/event-stream": {"example": STREAM_EXAMPLE}}}},
+    )
     async def stream_inbox(
         request: Request, staff_id: StaffId, live: Live, sessions: Sessions, last_seen: LastSeen
     ) -> AsyncIterator[ServerSentEvent]:

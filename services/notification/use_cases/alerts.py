@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import select, text, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -177,6 +177,10 @@ async def _cancel_mails_to_others(session: AsyncSession, told: Sequence[_Untold]
         )
         .values(state=DeliveryState.CANCELLED, code="reassigned")
     )
+
+
+async def count_unresolved(session: AsyncSession) -> int:
+    return await session.scalar(select(func.count()).where(Alert.state == AlertState.UNRESOLVED)) or 0
 
 
 async def close_alerts(session: AsyncSession, closed: Sequence[Delivery[ChurnAlertClosed]]) -> None:

@@ -63,7 +63,7 @@ class MailSender:
         self._settings = settings
         self._public_url = public_url
         self._clock = clock
-        self._lease = timedelta(seconds=30 + 2 * settings.smtp_timeout_seconds)
+        self._lease = timedelta(seconds=5 + 2 * settings.smtp_timeout_seconds)
         self._times_away = 0
         self._resumes_at = float("-inf")
 

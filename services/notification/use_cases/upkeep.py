@@ -1,8 +1,12 @@
 """What is done every so often."""
 
+from prometheus_client import Gauge
+
 from services.notification.use_cases import alerts, inbox
 from shared.clock import Clock
 from shared.database import Database
+
+UNRESOLVED = Gauge("branchline_notification_unresolved_alerts", "Alerts that nobody is known for who could be told.")
 
 
 class Upkeep:
@@ -22,3 +26,4 @@ class Upkeep:
         """Finds what two deliveries at the same moment, an alert's and its manager's, could not see of each other."""
         async with database.transaction() as session:
             await alerts.tell_those_responsible(session, self._clock())
+            UNRESOLVED.set(await alerts.count_unresolved(session))

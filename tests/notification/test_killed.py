@@ -1,0 +1,101 @@
+"""Killed at any moment and started again, the service has lost nothing and doubled nothing."""
+
+import asyncio
+import random
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from shared.embedded_postgres import EmbeddedPostgres
+from shared.events import TOPICS, Event, encode
+from shared.events.notification import AlertDelivered
+from shared.ids import new_id
+from shared.mail_sink import smtp_sink
+from shared.messaging.embedded import EmbeddedLog, EmbeddedSource
+from shared.messaging.records import Outgoing, event_headers, read_event
+from shared.settings import Environment
+from tests.conftest import NewDatabase
+from tests.notification.bank import alert_raised, customer_changed, manager_changed
+
+ALERTS = 150
+KILLS = 4
+
+
+def outgoing(events: Sequence[Event]) -> list[Outgoing]:
+    now = datetime.now(UTC)
+    return [
+        Outgoing(event.TOPIC, event.key.encode(), encode(event), event_headers(new_id(), event.TYPE, now, None))
+        for event in events
+    ]
+
+
+async def everything(log: EmbeddedLog) -> list[AlertDelivered]:
+    """What the service has published."""
+    source = EmbeddedSource(log)
+
+    async def from_the_start(_: object) -> dict[object, int]:
+        return {}
+
+    await source.start("test", [AlertDelivered.TOPIC], from_the_start)  # type: ignore[arg-type]
+    batches = await source.fetch(10_000, 0)
+    await source.stop()
+    return [read_event(record).event for batch in batches for record in batch.records]
+
+
+async def until(holds: Callable[[], Awaitable[bool]], seconds: float) -> None:
+    async with asyncio.timeout(seconds):
+        while not await holds():  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.1)
+
+
+async def test_a_service_that_is_killed_again_and_again_tells_every_alert_once(
+    postgres: EmbeddedPostgres, new_database: NewDatabase, tmp_path: Path
+) -> None:
+    database = await new_database("notification")
+    name = f"log_{new_id().hex}"
+    await asyncio.to_thread(postgres.provision, name, "log")
+    log = EmbeddedLog(postgres.url("log", name))
+    await log.start(TOPICS)
+    customers = [customer_changed(manager_id=f"M{number % 7}") for number in range(ALERTS)]
+    # Alerts first: most wait for the customer or the manager.
+    await log.send(outgoing([alert_raised(customer.customer_id) for customer in customers]))
+    await log.send(outgoing([*customers, *(manager_changed(f"M{number}") for number in range(7))]))
+
+    async with smtp_sink(environment=Environment.DEMO, folder=tmp_path) as port:
+        urls = (database.jobs_url, database.requests.url.set(drivername="postgresql").render_as_string(False))
+        program = (sys.executable, "-m", "tests.notification.process", *urls, postgres.url("log", name), str(port))
+
+        def mails() -> int:
+            return len(list(tmp_path.iterdir()))
+
+        for _ in range(KILLS):
+            before = mails()
+            process = await asyncio.create_subprocess_exec(*program, stdout=asyncio.subprocess.DEVNULL)
+            async with asyncio.timeout(20):
+                while mails() == before:  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(0.02)
+            await asyncio.sleep(random.uniform(0, 0.4))
+            process.kill()
+            await process.wait()
+            assert mails() < ALERTS, "it was killed in the middle"
+        process = await asyncio.create_subprocess_exec(*program, stdout=asyncio.subprocess.DEVNULL)
+        try:
+
+            async def all_published() -> bool:
+                return len(await everything(log)) >= 2 * ALERTS
+
+            await until(all_published, 60)
+            await asyncio.sleep(1)
+        finally:
+            process.terminate()
+            await process.wait()
+        assert mails() == ALERTS
+    told = Counter((event.alert_id, event.channel) for event in await everything(log))
+    assert len(told) == 2 * ALERTS
+    assert set(told.values()) == {1}
+    async with database.jobs.connect() as connection:
+        count = await connection.exec_driver_sql("select count(*), count(distinct alert_id) from inbox_item")
+        assert tuple(count.one()) == (ALERTS, ALERTS)
+    await log.close()
