@@ -15,6 +15,8 @@ from shared.embedded_postgres import EmbeddedPostgres, start_postgres
 from shared.ids import new_id
 from shared.migrations import migrate
 
+pytest_plugins = ("tests.surroundings", "tests.kafka_fixtures", "tests.data_fixtures")
+
 SERVICES = ("customer", "interaction", "scoring", "notification")
 
 NewDatabase = Callable[[str], Awaitable[Database]]
@@ -71,4 +73,4 @@ async def new_database(postgres: EmbeddedPostgres, migrated: Callable[[str], str
 
 def _execute(postgres: EmbeddedPostgres, statement: str, *names: str) -> None:
     with psycopg.connect(postgres.url("postgres", "postgres"), autocommit=True) as connection:
-        connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))  # type: ignore[arg-type] # literals above
+        connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))

@@ -16,6 +16,8 @@ from shared.messaging.records import Batch, NotSent, Outgoing, Record, TopicPart
 log = structlog.get_logger(__name__)
 
 PARTITIONS = 48
+REPLICAS = 3
+"""Copies of each record, where there are as many brokers."""
 
 
 async def create_topics(bootstrap: str, topics: Sequence[str], partitions: int = PARTITIONS) -> None:
@@ -24,7 +26,9 @@ async def create_topics(bootstrap: str, topics: Sequence[str], partitions: int =
     await admin.start()
     try:
         there = set(await admin.list_topics())
-        missing = [NewTopic(topic, partitions, -1) for topic in topics if topic not in there]
+        brokers = len((await admin.describe_cluster())["brokers"])
+        replicas = min(REPLICAS, brokers)
+        missing = [NewTopic(topic, partitions, replicas) for topic in topics if topic not in there]
         if not missing:
             return
         answer = await admin.create_topics(missing)
