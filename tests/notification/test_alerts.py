@@ -184,6 +184,7 @@ async def test_an_alert_follows_its_customer_to_another_manager(notification: Se
     )
     assert await alert_ids(notification, M2) == [str(raised.alert_id)]
     assert await alert_ids(notification, M1) == [], "who has handed the customer over reads no more of them"
+    assert (await get(notification, "/inbox/count", M1)).json()["open"] == 0
     shown = await deliveries(notification, raised, M2)
     assert {(d["staff_id"], d["channel"], d["state"], d["code"]) for d in shown["items"]} == {
         ("M1", "inbox", "delivered", None),
