@@ -52,7 +52,7 @@ TELLING = (AttributeError, ImportError, NameError, NotImplementedError, OSError,
 
 
 def configure(service_name: str, *, level: str = "INFO", file: Path | None = None) -> None:
-    """Sends the process's logs to stdout, or to `file`, as JSON and sets its tracer provider. Doing it again changes nothing more.
+    """Sends the process's logs to stdout, or to `file`, as JSON and sets its tracer provider, the first time.
 
     A request's records carry the name of the service that serves it, any other `service_name`.
     """

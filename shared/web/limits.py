@@ -61,11 +61,11 @@ class RateLimiter:
 
 
 @asynccontextmanager
-async def time_limit(seconds: float) -> AsyncIterator[None]:
-    """Raises RequestTimeout when what is in it takes longer."""
+async def time_limit(seconds: float) -> AsyncIterator[asyncio.Timeout]:
+    """Raises RequestTimeout when what is in it takes longer; `reschedule(None)` lifts it."""
     try:
         async with asyncio.timeout(seconds) as limit:
-            yield
+            yield limit
     except TimeoutError as exception:
         if not limit.expired():
             raise

@@ -1,7 +1,8 @@
 """Server-Sent Events that end when they must: at shutdown, and when the token that opened them does.
 
-FastAPI writes the events and, while nothing happens, a comment every 15 seconds. Ids let a reader that was cut off
-go on where it was:
+Whoever runs the server sets `app.state.stopping` at the first signal: uvicorn tells an application only after every
+connection has closed, and an open stream's never does. FastAPI writes the events and, while nothing happens, a comment
+every 15 seconds. Ids let a reader that was cut off go on where it was:
 
 ```python
 @router.get("/inbox/stream", response_class=EventSourceResponse)

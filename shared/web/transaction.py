@@ -5,6 +5,7 @@ so that nobody reads of a success that did not happen. An answer of 400 or more,
 Row-level security sees the principal as transaction-local settings, '' for what their token does not say.
 """
 
+import asyncio
 import inspect
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -117,7 +118,7 @@ class TransactionalRoute(APIRoute):
         async def handle(request: Request) -> Response:
             state = request.app.state
             strict = StrictRequest(request.scope, request.receive, request._send)
-            async with time_limit(self.timeout_seconds or state.settings.request_timeout_seconds):
+            async with time_limit(self.timeout_seconds or state.settings.request_timeout_seconds) as limit:
                 actor = await authenticate(strict)
                 strict.state.headers = state.limiter.take(actor.subject)
                 refuse_unkeepable_address(strict)
@@ -125,12 +126,16 @@ class TransactionalRoute(APIRoute):
                     refuse_other_than_json(strict)
                 if self.role is None:
                     return await endpoint(strict)
-                return await self._transact(strict, actor, endpoint)
+                return await self._transact(strict, actor, endpoint, limit)
 
         return handle
 
     async def _transact(
-        self, request: Request, actor: Principal, endpoint: Callable[[Request], Coroutine[Any, Any, Response]]
+        self,
+        request: Request,
+        actor: Principal,
+        endpoint: Callable[[Request], Coroutine[Any, Any, Response]],
+        limit: asyncio.Timeout,
     ) -> Response:
         database: Database = request.app.state.database
         engine = database.jobs if self.role == "jobs" else database.requests
@@ -144,6 +149,8 @@ class TransactionalRoute(APIRoute):
                 response = await endpoint(request)
             if response.status_code < 400:
                 wrote = await write_outbox(session)
+                # A commit that was given up half-way may have happened.
+                limit.reschedule(None)
                 await session.commit()
                 if wrote:
                     database.outbox_written.set()

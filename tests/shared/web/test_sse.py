@@ -9,18 +9,15 @@ import httpx
 import pytest
 import uvicorn
 
-from shared.web.server import Server
 from shared.web.sse import LiveStream
 from tests.shared.web.notes import BASE, NOW, Notes
 
 
 @contextlib.asynccontextmanager
-async def serving(notes: Notes) -> AsyncIterator[tuple[Server, str]]:
+async def serving(notes: Notes) -> AsyncIterator[tuple[uvicorn.Server, str]]:
     """The service behind a real server on a port of its own."""
     sock = socket.create_server(("127.0.0.1", 0))
-    server = Server(
-        uvicorn.Config(notes.app, log_config=None, lifespan="off", timeout_graceful_shutdown=5), [notes.app]
-    )
+    server = uvicorn.Server(uvicorn.Config(notes.app, log_config=None, lifespan="off", timeout_graceful_shutdown=5))
     task = asyncio.create_task(server.serve([sock]))
     for _ in range(500):
         if server.started:
@@ -29,6 +26,7 @@ async def serving(notes: Notes) -> AsyncIterator[tuple[Server, str]]:
     try:
         yield server, f"http://127.0.0.1:{sock.getsockname()[1]}{BASE}"
     finally:
+        notes.app.state.stopping.set()
         server.should_exit = True
         await task
 
@@ -59,7 +57,7 @@ async def test_a_stream_tells_what_is_new_and_goes_on_where_it_was_cut_off(notes
 
 
 @contextlib.asynccontextmanager
-async def streaming(notes: Notes, **who: Any) -> AsyncIterator[tuple[Server, httpx.Response]]:
+async def streaming(notes: Notes, **who: Any) -> AsyncIterator[tuple[uvicorn.Server, httpx.Response]]:
     async with (
         serving(notes) as (server, url),
         notes.http(**who) as fake,
@@ -87,8 +85,8 @@ async def test_a_stream_ends_with_the_token_that_opened_it(notes: Notes) -> None
 
 
 async def test_a_stream_ends_when_the_service_is_told_to_stop(notes: Notes) -> None:
-    async with streaming(notes) as (server, answer):
-        server.should_exit = True
+    async with streaming(notes) as (_, answer):
+        notes.app.state.stopping.set()
         assert await asyncio.wait_for(answer.aread(), 2) == b""
 
 

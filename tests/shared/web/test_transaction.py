@@ -139,6 +139,26 @@ async def test_a_time_out_leaves_nothing(notes: Notes) -> None:
     assert await notes.rows("select subject from note") == [("as it was",)]
 
 
+async def test_a_commit_is_not_given_up_half_way(notes: Notes) -> None:
+    async with notes.database.jobs.begin() as connection:
+        for statement in (
+            "create function dawdle() returns trigger language plpgsql as"
+            " 'begin perform pg_sleep(0.6); return null; end'",
+            "create constraint trigger dawdle after insert on note deferrable initially deferred"
+            " for each row execute function dawdle()",
+        ):
+            await connection.exec_driver_sql(statement)
+    notes.app.state.settings.request_timeout_seconds = 0.4
+    try:
+        async with notes.http() as client:
+            answer = await client.post("/notes", json={"subject": "slow to commit"})
+    finally:
+        async with notes.database.jobs.begin() as connection:
+            await connection.exec_driver_sql("drop function dawdle cascade")
+    assert answer.status_code == 201
+    assert await notes.rows("select subject from note") == [("slow to commit",)]
+
+
 async def test_a_stream_reads_in_transactions_of_its_own(notes: Notes) -> None:
     await notes.write(writer="M1", subject="mine")
     await notes.write(writer="M2", subject="not mine")
