@@ -7,10 +7,13 @@ import subprocess
 import sys
 import time
 
+import httpx
+
 from tests.compose.bank import open_bank
-from tests.compose.engine import ROOT, NoEngine, bring_base_images, engine, flavours
+from tests.compose.engine import ROOT, NoEngine, bring_base_images, flavours, reach_engine
 from tests.compose.line import Line, Unhealthy
 from tests.compose.quiet import wait_until_quiet
+from tests.compose.staff import Staff
 from tests.compose.stream import BATCH, Door, NoAnswer, Stream
 from tests.compose.tally import tally
 
@@ -23,12 +26,12 @@ class JourneyFailed(Exception):
 
 def main() -> int:
     try:
-        with engine():
-            bring_base_images()
-            found = flavours()
-            travel(Line(found[-1]))
-            result = kill_everything(Line(found[0]))
-    except (NoEngine, Unhealthy, NoAnswer, JourneyFailed, subprocess.CalledProcessError) as fault:
+        reach_engine()
+        bring_base_images()
+        found = flavours()
+        travel(Line(found[-1]))
+        result = kill_everything(Line(found[0]))
+    except (NoEngine, Unhealthy, NoAnswer, JourneyFailed, httpx.HTTPError, subprocess.CalledProcessError) as fault:
         print(f"compose-test: {fault}", file=sys.stderr)
         return 1
     print(json.dumps(result))
@@ -54,7 +57,9 @@ def kill_everything(line: Line) -> dict[str, int]:
     with line.up():
         door = Door(line.url)
         stream = Stream(door, bank.lines, seconds_between=SECONDS_BETWEEN_BATCHES)
+        staff = Staff(door, bank)
         stream.start()
+        staff.start()
         services = sorted(line.containers().keys() - {"migrate"})
         random.Random(seed).shuffle(services)
         for service in services:
@@ -70,7 +75,13 @@ def kill_everything(line: Line) -> dict[str, int]:
         stream.check()
         say(f"{stream.answered} events were taken: {dict(stream.outcomes)}; unanswered requests: {dict(door.refused)}")
         wait_until_quiet(line)
-        result = tally(line, door, bank)
+        staff.go_home.set()
+        staff.join()
+        if staff.fault is not None:
+            raise staff.fault
+        wait_until_quiet(line)
+        say(f"managers settled {len(staff.settled)} alerts; comparing what was sent with what is there")
+        result = tally(line, door, bank, staff.settled)
     return {"restarts": len(services), "events": len(bank.lines), "lost": result.lost, "doubled": result.doubled}
 
 

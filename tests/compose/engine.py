@@ -4,8 +4,6 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,22 +34,16 @@ def works(*command: str) -> bool:
         return False
 
 
-@contextmanager
-def engine() -> Iterator[None]:
-    """A reachable engine, by the environment of this process; one that is started here is stopped here."""
+def reach_engine() -> None:
+    """Makes this process's environment reach an engine; the workplace's goes on running when it was needed."""
     if works("docker", "version"):
-        yield
         return
     if not STAND_INS.exists():
         raise NoEngine("no container engine is reached: 'docker version' fails")
-    print("== starting the workplace's container engine", flush=True)
+    print("== reaching the workplace's container engine", flush=True)
     exports = run(STAND_INS, "engine")
     for name, value in re.findall(r"(\w+)=(\S+)", exports):
         os.environ[name] = os.path.expandvars(value)
-    try:
-        yield
-    finally:
-        run(STAND_INS, "stop")
 
 
 def bring_base_images() -> None:

@@ -27,7 +27,7 @@ class Unhealthy(Exception):
 class Line:
     def __init__(self, compose: list[str]) -> None:
         self.compose = compose
-        self.project = f"branchline-test-{'-'.join(compose).replace('docker-compose', 'v1').replace('docker', 'v2')}"
+        self.project = "branchline-test-v2" if compose[-1] == "compose" else "branchline-test-v1"
         self.port = free_ports(1)[0]
         self.url = f"http://127.0.0.1:{self.port}"
         self._secrets = CACHE / f"{self.project}.env"
@@ -121,7 +121,9 @@ class Line:
             check=False,
         )
         if done.returncode:
-            raise Unhealthy(f"'{' '.join([*self.compose, *arguments])}' failed:\n{done.stdout[-4000:]}")
+            raise Unhealthy(
+                f"'{' '.join([*self.compose, *arguments])}' failed:\n" + "\n".join(done.stdout.splitlines()[-20:])
+            )
 
     def _show_logs(self) -> None:
         """The whole of it into a file, the end of each container's here."""

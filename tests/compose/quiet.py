@@ -1,4 +1,4 @@
-"""When nothing is under way any more: every outbox is empty, and every log is read to its end."""
+"""When nothing is under way any more: outboxes are empty, logs are read to their ends, what was due is done."""
 
 import time
 
@@ -25,6 +25,16 @@ print(json.dumps(asyncio.run(ends())))
 """
 
 
+DUE = {
+    "scoring": (
+        "customers to be scored",
+        "select count(*) as count from customer_score s join business_day b using (partition)"
+        " where s.due_on <= b.last_closed_on",
+    ),
+    "notification": ("deliveries to be made", "select count(*) as count from delivery where state = 'pending'"),
+}
+
+
 def wait_until_quiet(line: Line) -> None:
     """Raises Unhealthy, with what is still under way."""
     deadline = time.monotonic() + QUIET_WITHIN_SECONDS
@@ -44,6 +54,10 @@ def what_is_under_way(line: Line) -> list[str]:
         waiting = line.rows(database, "select count(*) as count from outbox")[0]["count"]
         if waiting:
             busy.append(f"{waiting} events in {database}'s outbox")
+    for database, (what, query) in DUE.items():
+        due = line.rows(database, query)[0]["count"]
+        if due:
+            busy.append(f"{due} {what}")
     ends: dict[str, int] = line.python("customer", ENDS)
     for database in DATABASES:
         rows = line.rows(database, "select topic, partition, next_offset from consumer_offset")

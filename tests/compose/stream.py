@@ -4,12 +4,12 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import httpx
 
-BATCH = 50
+BATCH = 40
 SENT_TWICE = 0.05
 GIVE_UP_AFTER_SECONDS = 120.0
 TRY_AGAIN = {401, 429, 500, 502, 503, 504}
@@ -29,14 +29,19 @@ class Door:
     def token(self, role: str, **claims: object) -> str:
         return str(self.request("POST", "/demo/token", json={"role": role, **claims}).json()["access_token"])
 
-    def request(self, method: str, path: str, **options: object) -> httpx.Response:
-        """The first answer that is none of a fault on the way. Raises NoAnswer, HTTPStatusError."""
+    def request(self, method: str, path: str, *, accepted: Collection[int] = (), **options: object) -> httpx.Response:
+        """The first answer that is none of a fault on the way.
+
+        Raises NoAnswer, and HTTPStatusError for a status of 400 or more that is not `accepted`.
+        """
         deadline = time.monotonic() + GIVE_UP_AFTER_SECONDS
         while True:
             try:
                 answer = self._http.request(method, path, **options)  # type: ignore[arg-type] # passed on
-                if answer.status_code not in TRY_AGAIN:
-                    answer.raise_for_status()
+                under_way = answer.status_code == 409 and "Retry-After" in answer.headers
+                if answer.status_code not in TRY_AGAIN and not under_way:
+                    if answer.status_code not in accepted:
+                        answer.raise_for_status()
                     return answer
                 fault = str(answer.status_code)
             except httpx.TransportError as broken:
@@ -56,6 +61,15 @@ class Door:
         while page["next"] is not None:
             page = self.read(path, token, limit="200", cursor=page["next"], **query)
             yield from page["items"]
+
+    def mails(self) -> Iterator[dict[str, str]]:
+        """What the mail sink holds, over all its pages."""
+        page = 1
+        while items := self.request(
+            "GET", "/demo/mails/", params={"page": str(page)}, headers={"Accept": "application/json"}
+        ).json()["items"]:
+            yield from items
+            page += 1
 
 
 class Stream(threading.Thread):
