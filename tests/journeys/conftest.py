@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
-from services.line import Transport, provision, running_line
+from services.line import Line, Transport, provision, running_line
 from services.notification.settings import NotificationSettings, SmtpTls
 from services.serving import Server, end_streams, listen
 from shared.auth.demo_issuer import DemoIssuer
@@ -23,6 +23,7 @@ from shared.ids import new_id
 from shared.mail_sink import create_mail_app, smtp_sink
 from shared.messaging.embedded import EmbeddedLog, EmbeddedSource
 from shared.messaging.kafka import KafkaPublisher, KafkaSource, create_topics
+from shared.messaging.records import Publisher
 from shared.settings import Environment, PlatformSettings
 from tests.bank import NDJSON, branch, lines, manager_recorded
 
@@ -36,9 +37,14 @@ PATIENCE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Bank:
-    """A bank that uses the line: everything goes over HTTP, as it does for everybody."""
+    """A bank that uses the line: everything goes over HTTP, as it does for everybody.
+
+    `line` and `publisher` are there when the line runs in this process.
+    """
 
     url: str
+    line: Line | None = None
+    publisher: Publisher | None = None
 
     async def token(self, role: str, **whose: Any) -> str:
         async with httpx.AsyncClient(timeout=30) as http:
@@ -95,13 +101,12 @@ async def bank(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     async with AsyncExitStack() as stack:
         if request.param == "gateway":
             assert URL is not None
-            url = URL
+            bank = Bank(URL)
         else:
             postgres: EmbeddedPostgres = request.getfixturevalue("postgres")
             kafka = request.getfixturevalue("kafka_bootstrap") if request.param == "kafka" else None
             folder = tmp_path_factory.mktemp("line")
-            url = await stack.enter_async_context(_running(postgres, folder, kafka))
-        bank = Bank(url)
+            bank = await stack.enter_async_context(running_bank(postgres, folder, kafka))
         yesterday = BusinessDayClosed(business_date=today() - timedelta(days=1))
         staff = [branch("J1"), branch("J2"), manager_recorded("JM1", "J1"), manager_recorded("JM2", "J2")]
         await bank.push([*staff, yesterday], ids="bank")
@@ -109,7 +114,7 @@ async def bank(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 
 @asynccontextmanager
-async def _running(postgres: EmbeddedPostgres, folder: Path, kafka: str | None) -> AsyncIterator[str]:
+async def running_bank(postgres: EmbeddedPostgres, folder: Path, kafka: str | None = None) -> AsyncIterator[Bank]:
     """The line in this process, served on a port of its own."""
     listening = listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -141,7 +146,7 @@ async def _running(postgres: EmbeddedPostgres, folder: Path, kafka: str | None) 
         serving = asyncio.ensure_future(server.serve([listening]))
         while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
-        yield url
+        yield Bank(url, line, transport.publisher)
         end_streams(*line.apps.values())
         server.should_exit = True
         await serving
