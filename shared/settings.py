@@ -52,8 +52,15 @@ class PlatformSettings(BaseSettings):
 
     kafka: str | None = None
     """`host:port` of Kafka's bootstrap servers, separated by commas; without it the embedded transport."""
+    partitions: int = Field(default=48, ge=1)
+    """Partitions of each topic, fixed at installation: more would move keys. The embedded log has 4."""
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     """The least level that is logged."""
+
+    @property
+    def public_url_of_demo(self) -> str:
+        """Where the demo of this machine answers."""
+        return f"http://127.0.0.1:{self.port}"
 
     @field_validator("cors_origins", mode="before")
     @classmethod
