@@ -16,12 +16,12 @@ from aiosmtpd.smtp import SMTP, AuthResult
 
 from services.notification.app import notification_service
 from services.notification.settings import NotificationSettings
+from services.serving import end_streams
 from shared.auth.principal import Principal
 from shared.database import Database
 from shared.events.customer import CustomerChanged, ManagerChanged
 from shared.events.scoring import AlertClosure, ChurnAlertClosed, ChurnAlertRaised, Reason
 from shared.ids import new_id
-from shared.web.server import Server
 from tests.harness import ServiceUnderTest, manager, under_test
 
 NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
@@ -209,15 +209,16 @@ async def eventually(holds: Callable[[], bool], seconds: float = 5) -> None:
 
 
 @asynccontextmanager
-async def serving(notification: ServiceUnderTest) -> AsyncIterator[tuple[Server, str]]:
-    """The service behind a real server; its address, up to the API."""
+async def serving(notification: ServiceUnderTest) -> AsyncIterator[str]:
+    """The service behind a real server; its address, up to the API. Its streams are ended first, as `serve` does."""
     sock = socket.create_server(("127.0.0.1", 0))
-    app = notification.app
-    server = Server(uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=5), [app])
+    config = uvicorn.Config(notification.app, log_config=None, lifespan="off", timeout_graceful_shutdown=5)
+    server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve([sock]))
     await eventually(lambda: server.started)
     try:
-        yield server, f"http://127.0.0.1:{sock.getsockname()[1]}/api/notification/v1"
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}/api/notification/v1"
     finally:
+        end_streams(notification.app)
         server.should_exit = True
         await task

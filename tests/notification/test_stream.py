@@ -15,6 +15,7 @@ from sqlalchemy import text
 from services.notification.routes import inbox as routes
 from services.notification.use_cases import alerts
 from services.notification.use_cases.changes import InboxBell
+from services.serving import end_streams
 from shared.auth.principal import Principal
 from shared.events import Delivery
 from shared.ids import new_id
@@ -99,7 +100,7 @@ async def reading(
 
 async def test_a_reader_is_told_where_they_are_and_then_what_changes_at_once(notification: ServiceUnderTest) -> None:
     await told(notification)
-    async with serving(notification) as (_, url), reading(notification, url) as reader:
+    async with serving(notification) as url, reading(notification, url) as reader:
         assert await reader.next() == ("position", 1, None)
         raised = await told(notification)
         new = await reader.next()
@@ -116,7 +117,7 @@ async def test_a_reader_is_told_where_they_are_and_then_what_changes_at_once(not
 async def test_who_was_cut_off_is_told_what_changed_since_each_item_once(notification: ServiceUnderTest) -> None:
     first, second, third = [await told(notification) for _ in range(3)]
     items = {item["alert_id"]: item["item_id"] for item in await inbox(notification)}
-    async with serving(notification) as (_, url):
+    async with serving(notification) as url:
         async with reading(notification, url, last=1) as reader:
             assert (await reader.next()).id == 1
             assert [(await reader.next()).data["alert_id"] for _ in range(2)] == [
@@ -140,7 +141,7 @@ async def test_a_long_absence_is_replayed_whole(notification: ServiceUnderTest) 
     customers = [customer_changed() for _ in range(routes.CHANGES_AT_ONCE + 20)]
     await notification.deliver([manager_changed(), *customers])
     await notification.deliver([alert_raised(customer.customer_id) for customer in customers])
-    async with serving(notification) as (_, url), reading(notification, url, last=0) as reader:
+    async with serving(notification) as url, reading(notification, url, last=0) as reader:
         await reader.next()
         assert [(await reader.next()).id for _ in customers] == list(range(1, len(customers) + 1))
 
@@ -149,7 +150,7 @@ async def test_what_commits_late_is_not_skipped(notification: ServiceUnderTest) 
     """Two deliveries to one inbox at the same moment: the one that is numbered first commits last."""
     slow, quick = customer_changed(), customer_changed()
     await notification.deliver([manager_changed(), slow, quick])
-    async with serving(notification) as (_, url), reading(notification, url) as reader:
+    async with serving(notification) as url, reading(notification, url) as reader:
         await reader.next()
         first = alert_raised(slow.customer_id)
         async with notification.database.transaction() as delivering:
@@ -168,7 +169,7 @@ async def test_what_commits_late_is_not_skipped(notification: ServiceUnderTest) 
 async def test_a_reader_hears_of_their_own_inbox_only(notification: ServiceUnderTest) -> None:
     await notification.deliver([manager_changed("M2")])
     async with (
-        serving(notification) as (_, url),
+        serving(notification) as url,
         reading(notification, url, M1) as mine,
         reading(notification, url, M2) as theirs,
     ):
@@ -183,7 +184,7 @@ async def test_a_reader_hears_of_their_own_inbox_only(notification: ServiceUnder
 async def test_a_change_by_another_replica_is_heard_at_once(notification: ServiceUnderTest, watch: Watch) -> None:
     async with (
         notifying(notification.database, watch) as other,
-        serving(notification) as (_, url),
+        serving(notification) as url,
         reading(notification, url) as reader,
     ):
         await reader.next()
@@ -203,7 +204,7 @@ async def of_listeners(notification: ServiceUnderTest, what: str) -> Any:
 async def test_a_process_listens_on_one_connection_and_only_while_somebody_reads(
     notification: ServiceUnderTest,
 ) -> None:
-    async with serving(notification) as (_, url):
+    async with serving(notification) as url:
         async with (
             reading(notification, url) as one,
             reading(notification, url, M2) as other,
@@ -217,7 +218,7 @@ async def test_a_process_listens_on_one_connection_and_only_while_somebody_reads
 
 
 async def test_a_lost_listening_connection_is_opened_again(notification: ServiceUnderTest) -> None:
-    async with serving(notification) as (_, url), reading(notification, url) as reader:
+    async with serving(notification) as url, reading(notification, url) as reader:
         await reader.next()
         await asyncio.sleep(0.3)
         assert await of_listeners(notification, "count(pg_terminate_backend(pid))") == 1
@@ -233,7 +234,7 @@ async def test_a_stream_that_no_notification_reaches_looks_by_itself(
 ) -> None:
     monkeypatch.setattr(routes, "LOOK_EVERY_SECONDS", 0.2)
     monkeypatch.setattr(InboxBell, "_ring", lambda *_: None)
-    async with serving(notification) as (_, url), reading(notification, url) as reader:
+    async with serving(notification) as url, reading(notification, url) as reader:
         await reader.next()
         raised = await told(notification)
         assert (await reader.next()).data["alert_id"] == str(raised.alert_id)
@@ -241,7 +242,7 @@ async def test_a_stream_that_no_notification_reaches_looks_by_itself(
 
 async def test_the_stream_ends_with_its_token(notification: ServiceUnderTest, watch: Watch) -> None:
     who = replace(M1, expires_at=NOW + timedelta(seconds=60))
-    async with serving(notification) as (_, url), reading(notification, url, who) as reader:
+    async with serving(notification) as url, reading(notification, url, who) as reader:
         await reader.next()
         watch.forward(seconds=60)
         await told(notification)  # wakes it
@@ -249,9 +250,9 @@ async def test_the_stream_ends_with_its_token(notification: ServiceUnderTest, wa
 
 
 async def test_the_stream_ends_when_the_service_is_told_to_stop(notification: ServiceUnderTest) -> None:
-    async with serving(notification) as (server, url), reading(notification, url) as reader:
+    async with serving(notification) as url, reading(notification, url) as reader:
         await reader.next()
-        server.should_exit = True
+        end_streams(notification.app)
         await reader.end()
 
 
@@ -265,7 +266,7 @@ async def test_an_id_that_is_none_of_the_streams_is_refused(notification: Servic
 async def test_an_id_of_a_future_that_was_lost_begins_at_the_present(notification: ServiceUnderTest) -> None:
     """After a restore from a backup numbers are given again."""
     await told(notification)
-    async with serving(notification) as (_, url), reading(notification, url, last=50) as reader:
+    async with serving(notification) as url, reading(notification, url, last=50) as reader:
         assert (await reader.next()).id == 1
         await told(notification)
         assert (await reader.next()).id == 2
