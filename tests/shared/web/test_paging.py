@@ -172,7 +172,8 @@ async def test_the_next_page_is_a_range_of_the_index(notes: Notes) -> None:
     async with notes.database.jobs.begin() as connection:
         await connection.execute(text("create index by_time on note (written_at, id)"))
         await connection.execute(text("create index by_size on note (size, written_at desc, id desc)"))
-        await connection.execute(text("set local enable_seqscan = off"))
+        for other_way in ("seqscan", "bitmapscan", "sort", "incremental_sort"):
+            await connection.execute(text(f"set local enable_{other_way} = off"))
         for sort, values, condition in (
             ("written_at", (NOW, UUID(int=7)), "Index Cond: (ROW(written_at, id) > ROW("),
             ("size,-written_at", (1, NOW, UUID(int=7)), "Index Cond: (size >= "),
