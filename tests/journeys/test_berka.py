@@ -137,8 +137,15 @@ async def test_fed_twice_nothing_changes(fed_bank: Bank, berka: Path) -> None:
         ]
 
     async def quiet() -> bool:
-        before = await state()
-        return before == await state() and before[4][0][0] == 0
+        """Nothing on its way, and nobody whose score is still due."""
+        due = await rows(
+            fed_bank,
+            "scoring",
+            "select count(*) from customer_score s join business_day b using (partition)"
+            " where s.due_on <= b.last_closed_on",
+        )
+        outbox = await rows(fed_bank, "customer", "select count(*) from outbox")
+        return (due, outbox) == ([(0,)], [(0,)])
 
     await eventually(quiet)
     before = await state()
