@@ -185,3 +185,7 @@ def docs(
         typer.echo(f"{'stale' if check else 'written'}: {path}")
     if stale and check:
         raise refuse("these differ from the code; `branchline docs` writes them.")
+
+
+if __name__ == "__main__":
+    main()

