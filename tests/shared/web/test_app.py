@@ -1,3 +1,4 @@
+import asyncio
 import json
 import re
 from importlib.resources import files
@@ -11,6 +12,7 @@ from shared.auth.dependencies import Actor
 from shared.auth.principal import Role
 from shared.database import Database
 from shared.settings import PlatformSettings
+from shared.web import health
 from shared.web.app import create_api
 from shared.web.transaction import service_router
 from tests.shared.web.notes import BASE, KnownTokens, Notes, notes_app
@@ -211,6 +213,23 @@ async def test_what_is_not_ready_is_named_without_why() -> None:
     assert answer.json()["dependencies"] == {"database": "unavailable", "transport": "unavailable"}
     assert "hush" not in answer.text
     await nowhere.close()
+
+
+async def test_a_dependency_that_hangs_is_not_waited_for_and_each_is_asked_once_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health, "TIMEOUT_SECONDS", 0.05)
+    asked = 0
+
+    async def hangs() -> None:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(30)
+
+    readiness = health.Readiness({"transport": hangs})
+    looks = await asyncio.wait_for(asyncio.gather(*(readiness.look() for _ in range(20))), 2)
+    assert looks == [{"transport": "timeout"}] * 20
+    assert asked == 1
 
 
 async def test_requests_are_counted_by_their_routes_template(notes: Notes) -> None:
