@@ -162,7 +162,7 @@ class RequestTimeout(Problem):
     remedy = "Ask for less at a time, or send the same request again after the seconds in Retry-After."
 
 
-class _Other(Problem):
+class HttpError(Problem):
     """A status that only the framework raises."""
 
     status, code, title = 400, "http_error", "The request was refused"
@@ -178,7 +178,7 @@ def problem_types(package: str) -> dict[str, type[Problem]]:
 
     found: dict[str, type[Problem]] = {}
     for problem in descendants(Problem):
-        if problem is _Other or not problem.__module__.startswith((f"{package}.", "shared.")):
+        if problem.__name__.startswith("_") or not problem.__module__.startswith((f"{package}.", "shared.")):
             continue
         if found.setdefault(problem.code, problem) is not problem:
             raise TypeError(f"{problem.__qualname__} and {found[problem.code].__qualname__}: one code for both")
@@ -261,7 +261,7 @@ def _of_http(exception: HTTPException) -> Problem:
     if known := _OF_STATUS.get(exception.status_code):
         return known(headers=exception.headers)
     phrase = HTTPStatus(exception.status_code).phrase
-    other = _Other(f"{phrase}.", headers=exception.headers)
+    other = HttpError(f"{phrase}.", headers=exception.headers)
     other.status = exception.status_code
     other.title = phrase
     return other

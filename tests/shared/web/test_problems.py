@@ -6,10 +6,11 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from starlette.exceptions import HTTPException
 from structlog.testing import capture_logs
 
 from shared.database import Database
-from shared.web.problems import InvalidInput, Problem, json_pointer, problem_types
+from shared.web.problems import InvalidInput, Problem, json_pointer, problem_of, problem_types
 from tests.shared.web.notes import BASE, Notes
 
 SECRET = "4711-hush"
@@ -202,6 +203,13 @@ async def test_each_problem_is_explained_where_its_type_points_without_a_token(n
     assert codes == sorted(codes)
     assert {"note_not_found", "invalid_token", "stale_version", "idempotency_key_reused"} <= set(codes)
     assert all(problem["remedy"] and problem["title"] for problem in listed)
+
+
+def test_a_status_that_only_the_framework_raises_is_explained_too() -> None:
+    problem = problem_of(HTTPException(418))
+    assert problem is not None
+    assert (problem.status, problem.title, problem.code) == (418, "I'm a Teapot", "http_error")
+    assert "http_error" in problem_types("services.customer")
 
 
 def test_a_service_lists_no_others_problems() -> None:
