@@ -1,0 +1,263 @@
+"""Every service's OpenAPI document is valid and says what HTTP clients need to know."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+from openapi_schema_validator import OAS31Validator, oas31_format_checker
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from services.catalog import SERVICES
+from services.documents.apis import JSON_TYPES, Operation, example_of, openapi, operations, schemas_of
+from services.documents.line import DocumentedLine
+from services.documents.words import NoExample
+from shared.web.problems import problem_types
+from tests.contracts.references import unresolved
+
+SNAKE_CASE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+
+Document = dict[str, Any]
+
+# What routes and schemas do not say yet. Each entry is taken out when its operation says it; none is added.
+AWAITED_DESCRIPTIONS: dict[str, set[str]] = {
+    "customer": {
+        "assign_customer customer_id",
+        "list_accounts customer_id",
+        "list_customers branch_id",
+        "list_customers manager_id",
+        "list_managers branch_id",
+        "read_account account_id",
+        "read_branch branch_id",
+        "read_core_event event_id",
+        "read_core_event source",
+        "read_customer customer_id",
+        "read_manager manager_id",
+        "read_problem code",
+    },
+    "interaction": {
+        "list_complaints customer_id",
+        "list_timeline customer_id",
+        "log_contact customer_id",
+        "read_contact contact_id",
+        "read_outcome outcome_id",
+        "read_problem code",
+        "record_outcome customer_id",
+    },
+    "scoring": {
+        "list_alerts customer_id",
+        "list_alerts state",
+        "list_daily_aggregates customer_id",
+        "list_score_changes customer_id",
+        "list_scores band",
+        "list_scores branch_id",
+        "list_scores manager_id",
+        "list_scores min_points",
+        "read_alert alert_id",
+        "read_problem code",
+        "read_score customer_id",
+    },
+    "notification": {
+        "acknowledge_item item_id",
+        "list_deliveries alert_id",
+        "read_inbox_item item_id",
+        "read_problem code",
+        "snooze_item item_id",
+    },
+}
+AWAITED_EXAMPLES: dict[str, set[str]] = {
+    "customer": {
+        "list_accounts /items/0/transaction_count",
+        "list_problems /0/type",
+        "read_account /transaction_count",
+        "read_core_event /kept/0/detail",
+        "read_problem /type",
+        "receive_core_events /received",
+    },
+    "interaction": {
+        "list_problems /0/type",
+        "read_problem /type",
+    },
+    "scoring": {
+        "list_problems /0/type",
+        "read_problem /type",
+    },
+    "notification": {
+        "list_problems /0/type",
+        "read_problem /type",
+    },
+}
+AWAITED_PROBLEMS: dict[tuple[str, str], set[str]] = {
+    ("customer", "reads a body"): {"receive_core_events body_too_large"}
+}
+
+
+@pytest.fixture(params=SERVICES)
+def service(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def document(service: str, line: DocumentedLine) -> Document:
+    return openapi(line.apps[service])
+
+
+@pytest.fixture
+def found(service: str, line: DocumentedLine, document: Document) -> list[Operation]:
+    return operations(line.apps[service], document)
+
+
+def test_a_document_is_valid(document: Document) -> None:
+    OpenAPIV31SpecValidator(document).validate()
+
+
+def test_every_reference_leads_somewhere(document: Document) -> None:
+    assert unresolved(document) == []
+
+
+def test_every_operation_of_the_document_is_among_those_looked_at(document: Document, found: list[Operation]) -> None:
+    in_document = {(method.upper(), path) for path, item in document["paths"].items() for method in item}
+    assert in_document == {(operation.method, operation.path) for operation in found}
+
+
+def test_every_path_is_below_its_service(service: str, found: list[Operation]) -> None:
+    assert [each.path for each in found if not each.path.startswith(f"/api/{service}/v1/")] == []
+
+
+def test_operation_ids_are_unique_and_snake_case(found: list[Operation]) -> None:
+    assert [name for name, count in Counter(each.name for each in found).items() if count > 1] == []
+    assert [each.name for each in found if not SNAKE_CASE.fullmatch(each.name)] == []
+
+
+def test_every_operation_has_a_summary_a_description_and_a_tag(found: list[Operation]) -> None:
+    required = ("summary", "description", "tags")
+    assert [(each.name, what) for each in found for what in required if not each.document.get(what)] == []
+
+
+def test_every_parameter_is_documented(service: str, found: list[Operation]) -> None:
+    bare = {
+        f"{each.name} {parameter['name']}"
+        for each in found
+        for parameter in each.parameters
+        if not parameter.get("description")
+    }
+    assert bare == AWAITED_DESCRIPTIONS.get(service, set())
+
+
+def test_every_body_and_answer_in_json_has_an_example_that_its_schema_allows(
+    service: str, document: Document, found: list[Operation]
+) -> None:
+    assert set(_faults_of_examples(document, found)) == AWAITED_EXAMPLES.get(service, set())
+
+
+def _faults_of_examples(document: Document, found: list[Operation]) -> Iterator[str]:
+    schemas = schemas_of(document)
+    for operation in found:
+        contents = [*operation.bodies.items(), *((media, content) for _status, media, content in operation.answers)]
+        for media, content in contents:
+            if media not in JSON_TYPES:
+                continue
+            try:
+                example = example_of(schemas, content)
+            except NoExample as missing:
+                yield f"{operation.name} {missing}"
+                continue
+            for error in _validator(document, content["schema"]).iter_errors(example):
+                yield f"{operation.name} {error.json_path}: {error.message}"
+
+
+def _validator(document: Document, schema: Mapping[str, Any]) -> OAS31Validator:
+    return OAS31Validator({**schema, "components": document["components"]}, format_checker=oas31_format_checker)
+
+
+def test_fields_are_snake_case(document: Document) -> None:
+    assert [
+        f"{name}.{field}"
+        for name, schema in document["components"]["schemas"].items()
+        for field in schema.get("properties", {})
+        if not SNAKE_CASE.fullmatch(field)
+    ] == []
+
+
+Rule = tuple[Callable[[Operation], bool], set[str]]
+
+REFUSALS: dict[str, Rule] = {
+    "needs a token": (
+        lambda each: not each.is_public,
+        {"missing_token", "invalid_token", "token_expired", "too_many_requests", "unexpected_error", "request_timeout"},
+    ),
+    "reads a body": (
+        lambda each: bool(each.bodies),
+        {"malformed_body", "body_too_large", "unsupported_media_type"},
+    ),
+    "has parameters": (lambda each: bool(each.parameters) and not each.is_public, {"invalid_input"}),
+    "lists": (lambda each: any(p["name"] == "cursor" for p in each.parameters), {"invalid_cursor"}),
+    "changes what was read": (
+        lambda each: each.method in ("PUT", "PATCH", "DELETE"),
+        {"precondition_required", "stale_version"},
+    ),
+    "creates": (
+        lambda each: each.method == "POST" and "201" in each.document["responses"],
+        {"idempotency_key_in_flight", "idempotency_key_reused"},
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", REFUSALS)
+def test_an_operation_documents_what_it_refuses(service: str, rule: str, found: list[Operation]) -> None:
+    applies, codes = REFUSALS[rule]
+    silent = {f"{each.name} {code}" for each in found if applies(each) for code in codes - each.problems.keys()}
+    assert silent == AWAITED_PROBLEMS.get((service, rule), set())
+
+
+def test_an_operation_for_some_says_so_when_it_refuses(found: list[Operation]) -> None:
+    for each in found:
+        refuses = bool({"forbidden", "insufficient_scope"} & each.problems.keys())
+        assert refuses == (each.allows is not None), each.name
+
+
+def test_a_path_that_names_one_thing_documents_that_it_may_not_be_there(found: list[Operation]) -> None:
+    assert [each.name for each in found if "{" in each.path and 404 not in each.problems.values()] == []
+
+
+def test_every_documented_problem_is_one_that_the_service_explains(service: str, found: list[Operation]) -> None:
+    explained = {code: problem.status for code, problem in problem_types(f"services.{service}").items()}
+    for each in found:
+        assert each.problems.items() <= explained.items(), each.name
+
+
+def test_every_problem_of_the_service_is_documented_somewhere(service: str, found: list[Operation]) -> None:
+    own = {
+        code
+        for code, problem in problem_types(f"services.{service}").items()
+        if problem.__module__.startswith("services.")
+    }
+    assert own - {code for each in found for code in each.problems} == set()
+
+
+def test_a_list_that_grows_is_paged(document: Document, found: list[Operation]) -> None:
+    """What has a page has `limit` and `cursor`, and the other way round."""
+    schemas = schemas_of(document)
+    for each in found:
+        shown = [schemas.name_of(content["schema"]) or "" for _status, media, content in each.answers if media]
+        is_page = any(name.startswith("Page_") for name in shown)
+        names = {parameter["name"] for parameter in each.parameters}
+        assert ({"limit", "cursor", "sort"} <= names) == is_page, each.name
+
+
+def test_a_post_that_creates_takes_an_idempotency_key(found: list[Operation]) -> None:
+    for each in found:
+        takes = any(parameter["name"] == "Idempotency-Key" for parameter in each.parameters)
+        assert takes == (each.method == "POST" and "201" in each.document["responses"]), each.name
+
+
+def test_what_changes_asks_for_what_was_read(found: list[Operation]) -> None:
+    for each in found:
+        takes = any(parameter["name"].lower() == "if-match" for parameter in each.parameters)
+        assert takes == (each.method in ("PUT", "PATCH", "DELETE")), each.name
+
+
+def test_a_service_tells_who_asks(service: str, found: list[Operation]) -> None:
+    assert ("GET", f"/api/{service}/v1/me") in {(each.method, each.path) for each in found}
