@@ -8,13 +8,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sqlalchemy import text
+
 from shared.embedded_postgres import EmbeddedPostgres
-from shared.events import TOPICS, Event, encode
-from shared.events.notification import AlertDelivered
+from shared.events import TOPICS, Event, decode, encode
+from shared.events.notification import TOPIC, AlertDelivered
 from shared.ids import new_id
 from shared.mail_sink import smtp_sink
-from shared.messaging.embedded import EmbeddedLog, EmbeddedSource
-from shared.messaging.records import Outgoing, event_headers, read_event
+from shared.messaging.embedded import EmbeddedLog
+from shared.messaging.records import Outgoing, event_headers
 from shared.settings import Environment
 from tests.conftest import NewDatabase
 from tests.notification.bank import alert_raised, customer_changed, manager_changed
@@ -33,15 +35,9 @@ def outgoing(events: Sequence[Event]) -> list[Outgoing]:
 
 async def everything(log: EmbeddedLog) -> list[AlertDelivered]:
     """What the service has published."""
-    source = EmbeddedSource(log)
-
-    async def from_the_start(_: object) -> dict[object, int]:
-        return {}
-
-    await source.start("test", [AlertDelivered.TOPIC], from_the_start)  # type: ignore[arg-type]
-    batches = await source.fetch(10_000, 0)
-    await source.stop()
-    return [read_event(record).event for batch in batches for record in batch.records]
+    async with log.engine.connect() as connection:
+        records = await connection.execute(text("select value from record where topic = :topic"), {"topic": TOPIC})
+        return [decode(AlertDelivered, bytes(value)) for (value,) in records]
 
 
 async def until(holds: Callable[[], Awaitable[bool]], seconds: float) -> None:
