@@ -116,10 +116,12 @@ create table consumer_offset (
     partition integer not null,
     next_offset bigint not null,
     cluster text not null,
+    topic_id text,
     moved_at timestamptz not null default now(),
     primary key (topic, partition)
 );
 comment on column consumer_offset.cluster is 'which log the offset is of';
+comment on column consumer_offset.topic_id is 'which of the topics of this name, one after the other';
 
 create table delivered_event (event_id uuid primary key, delivered_at timestamptz not null default now());
 create index ix_delivered_event_delivered_at on delivered_event using brin (delivered_at);
@@ -136,10 +138,14 @@ create table dead_letter (
     headers jsonb not null,
     code text not null,
     detail text not null,
-    parked_at timestamptz not null default now()
+    parked_at timestamptz not null default now(),
+    replays integer not null default 0,
+    replayed_at timestamptz
 );
-create unique index uq_dead_letter_topic_partition_offset on dead_letter (topic, partition, "offset");
+comment on column dead_letter.replayed_at is 'when it was last replayed, in vain';
 create index ix_dead_letter_parked_at on dead_letter (parked_at, id);
+create index ix_dead_letter_code on dead_letter (code, parked_at, id);
+create index ix_dead_letter_type on dead_letter (type, parked_at, id);
 
 create table idempotency_key (
     key_hash bytea primary key,

@@ -16,6 +16,7 @@ from shared.clock import Clock, system_clock
 from shared.database import Database
 from shared.jobs import forget_what_is_past
 from shared.messaging.consumer import Consumer, Source
+from shared.messaging.monitor import Monitor
 from shared.messaging.records import Publisher
 from shared.messaging.relay import Relay
 from shared.messaging.subscriptions import Subscriptions
@@ -65,6 +66,7 @@ class Background:
 
     service: str
     failed: str | None = None
+    monitor: Monitor | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def start(self, name: str, work: Awaitable[None]) -> None:
@@ -86,6 +88,11 @@ class Background:
         if self.failed:
             raise RuntimeError(f"{self.failed} has stopped")
 
+    async def check_progress(self) -> None:
+        """Raises for liveness when the consumer has stalled."""
+        if self.monitor is not None:
+            await self.monitor.check()
+
     async def stop(self, seconds: float) -> None:
         """Lets every task finish what it has begun; cancels what takes longer."""
         if self.tasks:
@@ -105,10 +112,12 @@ def build_app(service: Service, database: Database, platform: Platform, *, backg
         stopping: asyncio.Event = app.state.stopping
         consumer = Consumer(service.name, database, platform.source(), service.subscriptions)
         relay = Relay(service.name, database, platform.publisher)
+        monitor = tasks.monitor = Monitor(service.name, database, consumer)
         if background:
             tasks.start("relay", relay.run())
             if service.subscriptions.topics:
                 tasks.start("consumer", consumer.run())
+            tasks.start("monitor", monitor.run())
             forget = Job("forget", 600.0, lambda database: forget_what_is_past(database, platform.clock))
             for job in (*service.jobs, forget):
                 tasks.start(job.name, run_job(service.name, job, database, stopping))
@@ -118,6 +127,7 @@ def build_app(service: Service, database: Database, platform: Platform, *, backg
             stopping.set()
             consumer.stop()
             relay.stop()
+            monitor.stop()
             await tasks.stop(platform.drain_seconds)
             await database.close()
 
@@ -132,6 +142,7 @@ def build_app(service: Service, database: Database, platform: Platform, *, backg
         verifier=platform.verifier,
         clock=platform.clock,
         checks={"background": tasks.check},
+        vital={"deliveries": tasks.check_progress},
         lifespan=lifespan,
     )
 

@@ -1,7 +1,7 @@
 """One service under test: its real application, database and consumer; events in and out without a broker."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from shared.events import EVENT_TYPES, Event, decode, encode
 from shared.ids import new_id
 from shared.messaging.consumer import Consumer, Positions
 from shared.messaging.embedded import partition_of
+from shared.messaging.positions import LogIdentity
 from shared.messaging.records import Batch, Outgoing, Record, TopicPartition, event_headers
 from shared.service import Platform, Service, build_app
 from shared.settings import PlatformSettings
@@ -44,16 +45,17 @@ class KnownTokens:
 class NoBroker:
     """Source and publisher of a service whose events the test carries."""
 
-    cluster = "test"
-
     async def start(self, group: str, topics: Sequence[str], positions: Positions) -> None: ...
 
     async def fetch(self, limit: int, wait: float) -> list[Batch]:
         return []
 
-    async def seek(self, at: TopicPartition, offset: int | None) -> None: ...
+    async def return_to_position(self, at: TopicPartition) -> None: ...
 
-    async def report_progress(self) -> None: ...
+    async def unread(self) -> dict[TopicPartition, int]:
+        return {}
+
+    async def report_progress(self, positions: Mapping[TopicPartition, int]) -> None: ...
 
     async def stop(self) -> None: ...
 
@@ -104,6 +106,8 @@ class ServiceUnderTest:
             headers = event_headers(event_id, event.TYPE, now, None)
             records.append(Record(*at, offset, event.key.encode(), encode(event), headers))
         before = await self.count("dead_letter")
+        log = LogIdentity("test")
+        await self._consumer.begin(dict.fromkeys(at_once, 0), {at.topic: log for at in at_once})
         for at, records in at_once.items():
             await self._consumer.deliver(Batch(at, self._offsets[at], records))
             self._offsets[at] += len(records)

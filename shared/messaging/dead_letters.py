@@ -1,14 +1,19 @@
 """Dead letters: what could not be delivered, kept where an operator can see it, in the same transaction."""
 
+import traceback
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.ids import new_id
 from shared.messaging.records import Record
 from shared.messaging.tables import dead_letter
+
+HANDLER_FAILED = "handler_failed"
+
+_PARKED = "parked"
 
 
 class Parked(NamedTuple):
@@ -19,8 +24,16 @@ class Parked(NamedTuple):
     detail: str
 
 
+def failed(record: Record, fault: BaseException) -> Parked:
+    """Why a record is parked that its handler failed for. The fault's text stays here: it may quote the event."""
+    frames = traceback.extract_tb(fault.__traceback__)
+    own = [frame for frame in frames if "site-packages" not in frame.filename]
+    where = f" in {own[-1].name}, line {own[-1].lineno}" if own else ""
+    return Parked(record, HANDLER_FAILED, f"{type(fault).__name__}{where}")
+
+
 async def park(session: AsyncSession, parked: Sequence[Parked]) -> None:
-    """Parks each record once, however often it comes."""
+    """Parks records in the transaction that moves their offset behind them: each once."""
     if not parked:
         return
     rows = [
@@ -33,19 +46,32 @@ async def park(session: AsyncSession, parked: Sequence[Parked]) -> None:
             "event_id": _header(letter.record, "ce_id"),
             "key": letter.record.key,
             "payload": letter.record.value,
-            "headers": {
-                name: value.decode("utf-8", "replace").replace("\x00", "�") for name, value in letter.record.headers
-            },
+            "headers": {_text(name): _text(value.decode("utf-8", "replace")) for name, value in letter.record.headers},
             "code": letter.code,
-            "detail": letter.detail[:2_000].replace("\x00", "�"),
+            "detail": _text(letter.detail)[:2_000],
         }
         for letter in parked
     ]
-    await session.execute(
-        insert(dead_letter).on_conflict_do_nothing(index_elements=["topic", "partition", "offset"]), rows
-    )
+    await session.execute(insert(dead_letter), rows)
+    session.info.setdefault(_PARKED, []).extend(parked)
+
+
+def parked_in(session: AsyncSession) -> list[Parked]:
+    """What the session's transaction has parked so far."""
+    parked: list[Parked] = session.info.get(_PARKED, [])
+    return parked
+
+
+def forget_parked(session: AsyncSession) -> None:
+    """For who rolls back to a savepoint."""
+    session.info.pop(_PARKED, None)
 
 
 def _header(record: Record, name: str) -> str | None:
     value = dict(record.headers).get(name)
-    return value.decode("utf-8", "replace").replace("\x00", "�")[:500] if value is not None else None
+    return _text(value.decode("utf-8", "replace"))[:500] if value is not None else None
+
+
+def _text(text: str) -> str:
+    """What no database text holds is shown as what it is: unreadable."""
+    return text.replace("\x00", "�")

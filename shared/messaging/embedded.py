@@ -5,10 +5,9 @@ Relay, consumer, positions and fencing are the same code as on Kafka; only where
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import NoReturn
 
 import msgspec
 from aiokafka.partitioner import murmur2
@@ -17,8 +16,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from shared.copying import copy_rows
-from shared.messaging.consumer import Positions
-from shared.messaging.records import Batch, Headers, Outgoing, Record, TopicPartition
+from shared.messaging.faults import OffsetOutOfRange
+from shared.messaging.positions import LogIdentity
+from shared.messaging.records import Batch, Headers, NotSent, Outgoing, Record, TopicPartition
+from shared.messaging.source import Positions
 
 PARTITIONS = 4
 
@@ -48,20 +49,19 @@ _RESERVE = text(
 )
 _NEWS = text("select topic, partition, earliest_offset, next_offset from topic_partition where topic = any(:topics)")
 _READ = text(
-    'select "offset", key, value, headers from record'
-    ' where topic = :topic and partition = :partition and "offset" >= :offset order by "offset" limit :limit'
+    "select w.topic, w.partition, r.* from unnest(cast(:topics as text[]), cast(:partitions as integer[]),"
+    " cast(:offsets as bigint[])) as w (topic, partition, first)"
+    ' cross join lateral (select "offset", key, value, headers from record r where r.topic = w.topic'
+    ' and r.partition = w.partition and r."offset" >= w.first order by r."offset" limit :limit) r'
 )
 _FORGET = text(
-    "with gone as (delete from record where appended_at < now() - cast(:keep as interval)"
-    ' returning topic, partition, "offset"),'
-    ' past as (select topic, partition, max("offset") + 1 as earliest from gone group by topic, partition)'
-    " update topic_partition t set earliest_offset = greatest(t.earliest_offset, past.earliest)"
-    " from past where t.topic = past.topic and t.partition = past.partition"
+    'with past as (select topic, partition, max("offset") + 1 as earliest from record'
+    " where appended_at < now() - cast(:keep as interval) group by topic, partition),"
+    " moved as (update topic_partition t set earliest_offset = greatest(t.earliest_offset, past.earliest)"
+    " from past where t.topic = past.topic and t.partition = past.partition)"
+    " delete from record r using past where r.topic = past.topic and r.partition = past.partition"
+    ' and r."offset" < past.earliest'
 )
-
-
-class OffsetOutOfRange(Exception):
-    """Records were removed before they were read. Going on would skip them, so nothing goes on by itself."""
 
 
 class EmbeddedLog:
@@ -69,9 +69,9 @@ class EmbeddedLog:
 
     def __init__(self, url: str) -> None:
         self.engine: AsyncEngine = create_async_engine(
-            make_url(url).set(drivername="postgresql+psycopg"), pool_size=10, max_overflow=10
+            make_url(url).set(drivername="postgresql+psycopg"), pool_size=10, max_overflow=10, pool_pre_ping=True
         )
-        self.cluster = ""
+        self.identity = LogIdentity("")
         self._partitions: dict[str, int] = {}
         self._news: set[asyncio.Event] = set()
 
@@ -88,7 +88,7 @@ class EmbeddedLog:
                 ),
                 {"topics": list(topics), "last": partitions - 1},
             )
-            self.cluster = str(await connection.scalar(text("select id from log_identity")))
+            self.identity = LogIdentity(str(await connection.scalar(text("select id from log_identity"))))
             counts = await connection.execute(text("select topic, count(*) from topic_partition group by topic"))
             self._partitions = {topic: int(count) for topic, count in counts}
 
@@ -96,16 +96,12 @@ class EmbeddedLog:
         """Appends in order, in one transaction."""
         by_partition: dict[TopicPartition, list[Outgoing]] = defaultdict(list)
         for record in records:
-            partition = record.partition
-            if partition is None:
-                partition = partition_of(record.key, self._partitions[record.topic])
-            by_partition[TopicPartition(record.topic, partition)].append(record)
+            by_partition[self._place_of(record)].append(record)
         async with AsyncSession(self.engine) as session:
             rows = []
             for at in sorted(by_partition):
                 outgoing = by_partition[at]
-                where = {"topic": at.topic, "partition": at.partition, "count": len(outgoing)}
-                first = (await session.execute(_RESERVE, where)).scalar_one()
+                first = (await session.execute(_RESERVE, {**at._asdict(), "count": len(outgoing)})).scalar_one()
                 rows += [
                     (*at, first + i, record.key, record.value, _encode_headers(record.headers))
                     for i, record in enumerate(outgoing)
@@ -115,6 +111,15 @@ class EmbeddedLog:
         for news in self._news:
             news.set()
 
+    def _place_of(self, record: Outgoing) -> TopicPartition:
+        count = self._partitions.get(record.topic, 0)
+        partition = record.partition
+        if partition is None and count:
+            partition = partition_of(record.key, count)
+        if partition is None or not 0 <= partition < count:
+            raise NotSent(f"there is no partition {partition} of {record.topic}")
+        return TopicPartition(record.topic, partition)
+
     async def ends(self) -> dict[TopicPartition, int]:
         """The offset behind the last record of each partition."""
         async with self.engine.connect() as connection:
@@ -122,7 +127,7 @@ class EmbeddedLog:
             return {TopicPartition(row.topic, row.partition): row.next_offset for row in rows}
 
     async def forget(self, keep: timedelta) -> None:
-        """Removes records older than `keep`."""
+        """Removes the records that are older than `keep`, and those before them."""
         async with self.engine.begin() as connection:
             await connection.execute(_FORGET, {"keep": keep})
 
@@ -146,25 +151,24 @@ class EmbeddedSource:
 
     def __init__(self, log: EmbeddedLog) -> None:
         self._log = log
+        self._topics: list[str] = []
+        self._positions: Positions | None = None
         self._offsets: dict[TopicPartition, int] = {}
-        self._news = log.listen()
-
-    @property
-    def cluster(self) -> str:
-        return self._log.cluster
+        self._news = asyncio.Event()
+        self._turn = 0
 
     async def start(self, group: str, topics: Sequence[str], positions: Positions) -> None:  # noqa: ARG002 - Kafka's
-        async with self._log.engine.connect() as connection:
-            rows = (await connection.execute(_NEWS, {"topics": list(topics)})).all()
-        earliest = {TopicPartition(row.topic, row.partition): row.earliest_offset for row in rows}
-        self._offsets = earliest | await positions(earliest.keys())
+        self._news = self._log.listen()
+        self._topics = list(topics)
+        self._positions = positions
+        self._offsets = await self._place({at: earliest for at, (earliest, _next) in (await self._bounds()).items()})
 
-    async def seek(self, at: TopicPartition, offset: int | None) -> None:
-        if offset is None:
-            async with self._log.engine.connect() as connection:
-                rows = (await connection.execute(_NEWS, {"topics": [at.topic]})).all()
-            offset = next(row.earliest_offset for row in rows if row.partition == at.partition)
-        self._offsets[at] = offset
+    async def return_to_position(self, at: TopicPartition) -> None:
+        self._offsets |= await self._place({at: self._offsets[at]})
+
+    async def _place(self, earliest: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        assert self._positions is not None, "the source has not been started"
+        return await self._positions(earliest, dict.fromkeys(self._topics, self._log.identity))
 
     async def fetch(self, limit: int, wait: float) -> list[Batch]:
         deadline = asyncio.get_running_loop().time() + wait
@@ -179,29 +183,58 @@ class EmbeddedSource:
                 await asyncio.wait_for(self._news.wait(), min(remaining, self.POLL_SECONDS))
 
     async def _read(self, limit: int) -> list[Batch]:
-        topics = sorted({at.topic for at in self._offsets})
-        batches = []
+        """Each partition that has news gets its share of the limit, so that none waits for another."""
+        unread = {at: count for at, count in (await self.unread()).items() if count}
+        if not unread:
+            return []
+        self._turn += 1
+        first = self._turn % len(unread)
+        wanted = [*unread][first:] + [*unread][:first]
+        parameters = {
+            "topics": [at.topic for at in wanted[:limit]],
+            "partitions": [at.partition for at in wanted[:limit]],
+            "offsets": [self._offsets[at] for at in wanted[:limit]],
+            "limit": limit if sum(unread.values()) <= limit else max(1, limit // len(wanted)),
+        }
+        read: dict[TopicPartition, list[Record]] = {}
         async with self._log.engine.connect() as connection:
             await connection.execution_options(isolation_level="AUTOCOMMIT")
-            for row in (await connection.execute(_NEWS, {"topics": topics})).all():
-                at = TopicPartition(row.topic, row.partition)
-                offset = self._offsets[at]
-                if offset < row.earliest_offset or offset > row.next_offset:
-                    _out_of_range(at, offset)
-                if offset == row.next_offset:
-                    continue
-                found = (await connection.execute(_READ, {**at._asdict(), "offset": offset, "limit": limit})).all()
-                records = [Record(*at, r.offset, r.key, r.value, _decode_headers(r.headers)) for r in found]
-                batch = Batch(at, offset, records)
-                self._offsets[at] = batch.next_offset
-                batches.append(batch)
+            for topic, partition, offset, key, value, headers in await connection.execute(_READ, parameters):
+                record = Record(topic, partition, offset, key, value, _decode_headers(headers))
+                read.setdefault(TopicPartition(topic, partition), []).append(record)
+        batches = [Batch(at, self._offsets[at], records) for at, records in read.items()]
+        for batch in batches:
+            if batch.records[0].offset != batch.expected:  # removed since its bounds were read
+                raise _out_of_range(batch.at, batch.expected)
+            self._offsets[batch.at] = batch.next_offset
         return batches
 
-    async def report_progress(self) -> None:
+    async def unread(self) -> dict[TopicPartition, int]:
+        unread = {}
+        bounds = await self._bounds()
+        for at, offset in self._offsets.items():
+            earliest, following = bounds[at]
+            if not earliest <= offset <= following:
+                raise _out_of_range(at, offset)
+            unread[at] = following - offset
+        return unread
+
+    async def _bounds(self) -> dict[TopicPartition, tuple[int, int]]:
+        """The earliest and the next offset of each partition."""
+        async with self._log.engine.connect() as connection:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            rows = await connection.execute(_NEWS, {"topics": self._topics})
+            return {TopicPartition(row.topic, row.partition): (row.earliest_offset, row.next_offset) for row in rows}
+
+    async def report_progress(self, positions: Mapping[TopicPartition, int]) -> None:
         """The offsets in the services' databases say it all."""
 
     async def stop(self) -> None:
         self._log.unlisten(self._news)
+
+
+def _out_of_range(at: TopicPartition, offset: int) -> OffsetOutOfRange:
+    return OffsetOutOfRange(f"{at.topic}/{at.partition} no longer has, or never had, offset {offset}")
 
 
 def partition_of(key: bytes, partitions: int) -> int:
@@ -218,7 +251,3 @@ _headers_decoder = msgspec.msgpack.Decoder(Headers)
 
 def _decode_headers(stored: bytes) -> Headers:
     return _headers_decoder.decode(stored)
-
-
-def _out_of_range(at: TopicPartition, offset: int) -> NoReturn:
-    raise OffsetOutOfRange(f"{at.topic}/{at.partition} no longer has, or never had, offset {offset}")

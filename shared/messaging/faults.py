@@ -2,24 +2,40 @@
 
 import random
 from collections.abc import Iterator
+from socket import gaierror
 
-import psycopg.errors
-from aiokafka.errors import KafkaConnectionError, KafkaError
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+import psycopg
+from aiokafka.errors import KafkaError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+PASSING = ("08", "40", "53", "57", "58")
+"""SQLSTATE classes: connection lost, transaction rolled back for others, no resources, operator intervened, system."""
+PASSING_STATES = ("25006", "55006", "55P03")
+"""Read-only (a standby that is not the primary yet), in use, lock not available."""
+
+
+class Away(Exception):
+    """The log cannot be read or written now; the same may work later."""
+
+
+class OffsetOutOfRange(Exception):
+    """Records were removed before they were read, or are of another log. Going on would skip some: nothing goes on."""
 
 
 def is_transient(fault: BaseException) -> bool:
-    """Whether the same delivery may work later, without any change: the database or the broker is away or busy."""
-    if isinstance(fault, (OSError, TimeoutError, PoolTimeout, InterfaceError, KafkaConnectionError)):
+    """Whether the same may work later, without any change: the database or the broker is away or busy."""
+    if isinstance(fault, (Away, ConnectionError, TimeoutError, gaierror, PoolTimeout)):
         return True
     if isinstance(fault, KafkaError):
         return bool(fault.retriable)
     if isinstance(fault, DBAPIError):
-        if fault.connection_invalidated or isinstance(fault, OperationalError):
-            return True
-        return isinstance(fault.orig, (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected))
-    return isinstance(fault, (psycopg.OperationalError, psycopg.InterfaceError))
+        return fault.connection_invalidated or (fault.orig is not None and is_transient(fault.orig))
+    if isinstance(fault, psycopg.Error):
+        if fault.sqlstate is None:  # psycopg's own: there is no connection to ask
+            return isinstance(fault, (psycopg.OperationalError, psycopg.InterfaceError))
+        return fault.sqlstate[:2] in PASSING or fault.sqlstate in PASSING_STATES
+    return False
 
 
 def backoff(first: float = 0.05, most: float = 10.0) -> Iterator[float]:
@@ -28,3 +44,9 @@ def backoff(first: float = 0.05, most: float = 10.0) -> Iterator[float]:
     while True:
         yield delay * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret
         delay = min(delay * 2, most)
+
+
+def name_of(fault: BaseException) -> str:
+    """For logs: what kind it is, and what it came from. Its text may quote an event."""
+    cause = fault.__cause__
+    return f"{type(fault).__name__} from {type(cause).__name__}" if cause else type(fault).__name__

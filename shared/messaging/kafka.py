@@ -1,23 +1,26 @@
 """The Kafka transport, on aiokafka. Offsets live in the service's database; Kafka's own only feed lag tools."""
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener
 from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAlreadyExistsError, for_code
 
-from shared.messaging.consumer import Positions
+from shared.messaging.faults import Away, OffsetOutOfRange, name_of
+from shared.messaging.kafka_metadata import identify
 from shared.messaging.records import Batch, NotSent, Outgoing, Record, TopicPartition
+from shared.messaging.source import Positions
 
 log = structlog.get_logger(__name__)
 
 PARTITIONS = 48
-REPLICAS = 3
-"""Copies of each record, where there are as many brokers."""
+QUIT_SECONDS = 5.0
+"""For a client to take its leave; one whose broker is away would try for ever."""
 
 
 async def create_topics(bootstrap: str, topics: Sequence[str], partitions: int = PARTITIONS) -> None:
@@ -26,9 +29,7 @@ async def create_topics(bootstrap: str, topics: Sequence[str], partitions: int =
     await admin.start()
     try:
         there = set(await admin.list_topics())
-        brokers = len((await admin.describe_cluster())["brokers"])
-        replicas = min(REPLICAS, brokers)
-        missing = [NewTopic(topic, partitions, replicas) for topic in topics if topic not in there]
+        missing = [NewTopic(topic, partitions, -1) for topic in topics if topic not in there]
         if not missing:
             return
         answer = await admin.create_topics(missing)
@@ -40,150 +41,290 @@ async def create_topics(bootstrap: str, topics: Sequence[str], partitions: int =
 
 
 class KafkaPublisher:
-    """An idempotent producer, started at the first use; one that failed is replaced."""
+    """An idempotent producer, started at the first use; one that failed is replaced. Relays may share it."""
 
     def __init__(self, bootstrap: str) -> None:
         self._bootstrap = bootstrap
         self._producer: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
 
     async def send(self, records: list[Outgoing]) -> None:
+        producer = await self._started()
+        sent: list[asyncio.Future[Any]] = []
         try:
-            producer = await self._started()
-            sent = [
-                await producer.send(
-                    record.topic,
-                    value=record.value,
-                    key=record.key,
-                    partition=record.partition,
-                    headers=record.headers,
+            for record in records:
+                await self._refuse_unknown_partition(producer, record)
+                sent.append(
+                    await producer.send(
+                        record.topic,
+                        value=record.value,
+                        key=record.key,
+                        partition=record.partition,
+                        headers=record.headers,
+                    )
                 )
-                for record in records
-            ]
             await asyncio.gather(*sent)
         except KafkaError as fault:
-            await self.close()
-            raise NotSent(type(fault).__name__) from fault
+            await asyncio.gather(*(future for future in sent if future.done()), return_exceptions=True)
+            await self._replace(producer)
+            raise NotSent(name_of(fault)) from fault
+
+    async def _refuse_unknown_partition(self, producer: AIOKafkaProducer, record: Outgoing) -> None:
+        if record.partition is not None and record.partition not in await producer.partitions_for(record.topic):
+            raise NotSent(f"there is no partition {record.partition} of {record.topic}")
 
     async def _started(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            producer = AIOKafkaProducer(
-                bootstrap_servers=self._bootstrap,
-                acks="all",
-                enable_idempotence=True,
-                linger_ms=5,
-                max_batch_size=262_144,
-            )
-            try:
-                await producer.start()
-            except KafkaError:
-                await producer.stop()
-                raise
-            self._producer = producer
-        return self._producer
+        async with self._starting:
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    bootstrap_servers=self._bootstrap,
+                    acks="all",
+                    enable_idempotence=True,
+                    linger_ms=5,
+                    max_batch_size=262_144,
+                )
+                try:
+                    await producer.start()
+                except KafkaError as fault:
+                    await _quit_producer(producer)
+                    raise NotSent(name_of(fault)) from fault
+                except BaseException:
+                    await _quit_producer(producer)
+                    raise
+                self._producer = producer
+            return self._producer
+
+    async def _replace(self, producer: AIOKafkaProducer) -> None:
+        if self._producer is producer:
+            self._producer = None
+        await _quit_producer(producer)
 
     async def close(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            with suppress(KafkaError):  # it failed before, or what it still held will be sent again
-                await producer.stop()
+            await _quit_producer(producer)
 
 
 class KafkaSource:
-    """Reads the partitions that the group assigns to it, each from the offset in the database."""
+    """Reads the partitions that the group assigns to it, each from the offset in the database.
+
+    aiokafka begins an assignment where the group's own commits say, before and while it tells of it. So an
+    assigned partition is paused until it is placed where the database says, by `fetch` and not by the
+    listener: that may not wait for a database while the group waits for it. What was fetched across a
+    rebalance is fetched again. A client that fails is replaced.
+    """
+
+    REVOKE_SECONDS = 10.0  # for a delivery under way to commit before its partition goes to another
+    COMMIT_SECONDS = 2.0  # for a report of progress, which may as well fail
 
     def __init__(self, bootstrap: str) -> None:
         self._bootstrap = bootstrap
+        self._group = ""
+        self._topics: list[str] = []
+        self._positions: Positions | None = None
         self._consumer: AIOKafkaConsumer | None = None
+        self._polling: asyncio.Task[Any] | None = None
+        self._polling_since = 0
+        self._rebalances = 0
+        self._unplaced: set[TopicPartition] = set()
         self._expected: dict[TopicPartition, int] = {}
-        self._cluster = ""
-
-    @property
-    def cluster(self) -> str:
-        return self._cluster
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     async def start(self, group: str, topics: Sequence[str], positions: Positions) -> None:
-        self._cluster = await _cluster_id(self._bootstrap)
+        self._group, self._topics, self._positions = group, list(topics), positions
+        await self._open()
+
+    async def fetch(self, limit: int, wait: float) -> list[Batch]:
+        self._idle.set()
+        consumer = self._consumer or await self._open()
+        if self._unplaced:
+            await self._place(consumer)
+        batches = await self._poll(consumer, limit, wait)
+        if batches:
+            self._idle.clear()
+        return batches
+
+    async def return_to_position(self, at: TopicPartition) -> None:
+        if self._consumer is not None and self._expected.pop(at, None) is not None:
+            self._consumer.pause(KafkaPartition(*at))
+            self._unplaced.add(at)
+
+    async def unread(self) -> dict[TopicPartition, int]:
+        consumer, placed = self._consumer, list(self._expected)
+        if consumer is None:
+            raise Away("not connected")
+        if not placed:
+            return {}
+        try:
+            ends = await consumer.end_offsets([KafkaPartition(*at) for at in placed])
+            # Positions go over the markers of transactions, which are no records.
+            return {at: max(0, ends[at] - await consumer.position(KafkaPartition(*at))) for at in placed}
+        except KafkaError as fault:
+            raise Away(name_of(fault)) from fault
+
+    async def report_progress(self, positions: Mapping[TopicPartition, int]) -> None:
+        offsets = {KafkaPartition(*at): positions[at] for at in self._expected if at in positions}
+        if self._consumer is None or not offsets:
+            return
+        try:
+            await asyncio.wait_for(self._consumer.commit(offsets), self.COMMIT_SECONDS)
+        except (KafkaError, TimeoutError) as fault:
+            raise Away(name_of(fault)) from fault
+
+    async def stop(self) -> None:
+        self._idle.set()
+        await self._close()
+
+    async def _open(self) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap,
-            group_id=group,
+            group_id=self._group,
             enable_auto_commit=False,
             auto_offset_reset="none",
+            isolation_level="read_committed",
             max_partition_fetch_bytes=8 * 1024 * 1024,
             fetch_max_bytes=32 * 1024 * 1024,
             session_timeout_ms=30_000,
             heartbeat_interval_ms=3_000,
-            max_poll_interval_ms=300_000,
+            max_poll_interval_ms=3_600_000,  # who waits for the database keeps its partitions
         )
-        consumer.subscribe(topics, listener=_Assignment(self, consumer, positions))
-        try:
-            await consumer.start()
-        except KafkaError:
-            await consumer.stop()
-            raise
+        consumer.subscribe(self._topics, listener=_Assignment(self, consumer))
         self._consumer = consumer
+        async with self._replaced_if_it_fails():
+            await consumer.start()
+        return consumer
 
-    async def seek(self, at: TopicPartition, offset: int | None) -> None:
-        if self._consumer is not None and KafkaPartition(*at) in self._consumer.assignment():
-            await self._place(self._consumer, at, offset)
+    async def _close(self) -> None:
+        polling, consumer = self._polling, self._consumer
+        self._polling = self._consumer = None
+        self._forget_assignment()
+        if polling is not None:
+            polling.cancel()
+            await asyncio.gather(polling, return_exceptions=True)
+        if consumer is not None:
+            await _quit_consumer(consumer)
 
-    async def _place(self, consumer: AIOKafkaConsumer, at: TopicPartition, offset: int | None) -> None:
-        partition = KafkaPartition(*at)
-        if offset is None:
-            offset = (await consumer.beginning_offsets([partition]))[partition]
-        consumer.seek(partition, offset)
-        self._expected[at] = offset
-
-    async def fetch(self, limit: int, wait: float) -> list[Batch]:
-        consumer = self._started()
-        fetched = await consumer.getmany(timeout_ms=int(wait * 1000), max_records=limit)
-        batches = []
-        for partition, messages in fetched.items():
-            at = TopicPartition(partition.topic, partition.partition)
-            records = [Record(*at, m.offset, m.key, m.value, tuple(m.headers)) for m in messages]
-            batch = Batch(at, self._expected[at], records)
-            self._expected[at] = batch.next_offset
-            batches.append(batch)
-        return batches
-
-    async def report_progress(self) -> None:
-        consumer = self._started()
-        owned = consumer.assignment()
-        offsets = {KafkaPartition(*at): o for at, o in self._expected.items() if KafkaPartition(*at) in owned}
+    @asynccontextmanager
+    async def _replaced_if_it_fails(self) -> AsyncIterator[None]:
+        """Whatever a client's failure left behind, a new one begins at the database's offsets. Raises Away."""
         try:
-            await consumer.commit(offsets)
-        except KafkaError as fault:
-            log.info("progress_not_reported", fault=type(fault).__name__)  # the next report says it again
+            yield
+        except OffsetOutOfRangeError as fault:
+            raise OffsetOutOfRange(f"no longer has, or never had, offset {fault}") from fault
+        except Exception as fault:
+            await self._close()
+            if not getattr(fault, "retriable", False):
+                log.error("client_failed", fault=name_of(fault), exc_info=True)
+            raise Away(name_of(fault)) from fault
+        except BaseException:
+            await self._close()
+            raise
 
-    async def stop(self) -> None:
-        if self._consumer is not None:
-            await self._consumer.stop()
+    async def _place(self, consumer: AIOKafkaConsumer) -> None:
+        """Moves what was assigned to where the database says, and begins to read it."""
+        assert self._positions is not None
+        rebalances, unplaced = self._rebalances, sorted(self._unplaced)
+        partitions = [KafkaPartition(*at) for at in unplaced]
+        async with self._replaced_if_it_fails():
+            identities = await identify(self._bootstrap, self._topics)
+            earliest = await consumer.beginning_offsets(partitions)
+        positions = await self._positions({at: earliest[at] for at in unplaced}, identities)
+        if rebalances != self._rebalances:
+            return
+        for at, partition in zip(unplaced, partitions, strict=True):
+            consumer.seek(partition, positions[at])
+            self._expected[at] = positions[at]
+        consumer.resume(*partitions)
+        self._unplaced -= set(unplaced)
 
-    def _started(self) -> AIOKafkaConsumer:
-        if self._consumer is None:
-            raise RuntimeError("the source has not been started")
-        return self._consumer
+    async def _poll(self, consumer: AIOKafkaConsumer, limit: int, wait: float) -> list[Batch]:
+        async with self._replaced_if_it_fails():
+            if self._polling is None:
+                if consumer._fetcher.error_future.done():  # getmany would wait for it for ever
+                    raise Away("the client's fetcher has ended")
+                placed = [KafkaPartition(*at) for at in self._expected] or [_NOTHING]
+                polling = consumer.getmany(*placed, timeout_ms=int(wait * 1000), max_records=limit)
+                self._polling, self._polling_since = asyncio.ensure_future(polling), self._rebalances
+            # While the group is being rebalanced it waits without a limit, and must not be cancelled: it would lose
+            # what it has taken.
+            await asyncio.wait({self._polling}, timeout=wait + 0.5)
+            if not self._polling.done():
+                return []
+            polled, self._polling = self._polling.result(), None
+            if self._polling_since != self._rebalances:
+                for at in (TopicPartition(*partition) for partition in polled):
+                    if at in self._expected:
+                        consumer.seek(KafkaPartition(*at), self._expected[at])
+                return []
+            return [self._batch(TopicPartition(*partition), messages) for partition, messages in polled.items()]
+
+    def _batch(self, at: TopicPartition, messages: list[Any]) -> Batch:
+        records = [Record(*at, m.offset, m.key, m.value, m.headers) for m in messages]
+        batch = Batch(at, self._expected[at], records)
+        self._expected[at] = batch.next_offset
+        return batch
+
+    def _take_assignment(self, assigned: set[KafkaPartition]) -> None:
+        assert self._consumer is not None
+        self._forget_assignment()
+        self._unplaced.update(TopicPartition(*partition) for partition in assigned)
+        self._consumer.pause(*assigned)
+
+    def _forget_assignment(self) -> None:
+        self._rebalances += 1
+        self._expected.clear()
+        self._unplaced.clear()
+
+
+_NOTHING = KafkaPartition("", -1)
+"""Asked for when nothing is placed: keeps the client's group alive, and gets no records."""
 
 
 class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka ships no types
-    def __init__(self, source: KafkaSource, consumer: AIOKafkaConsumer, positions: Positions) -> None:
+    """Tells the source; does not wait for what waits for the source."""
+
+    def __init__(self, source: KafkaSource, consumer: Any) -> None:
         self._source = source
         self._consumer = consumer
-        self._positions = positions
 
-    async def on_partitions_revoked(self, revoked: set[KafkaPartition]) -> None:
-        """A delivery under way ends on its own: committed, or fenced by the offset."""
+    async def on_partitions_revoked(self, revoked: set[KafkaPartition]) -> None:  # noqa: ARG002 - aiokafka's
+        """Gives a delivery under way time to commit. If it does not, it is fenced by the offset."""
+        source = self._source
+        if source._consumer is self._consumer:
+            source._forget_assignment()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(source._idle.wait(), source.REVOKE_SECONDS)
 
     async def on_partitions_assigned(self, assigned: set[KafkaPartition]) -> None:
-        partitions = [TopicPartition(p.topic, p.partition) for p in assigned]
-        stored = await self._positions(partitions)
-        for at in partitions:
-            await self._source._place(self._consumer, at, stored.get(at))  # noqa: SLF001, RUF100 - its other half
+        if self._source._consumer is self._consumer:
+            self._source._take_assignment(assigned)
 
 
-async def _cluster_id(bootstrap: str) -> str:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
+async def _quit_consumer(consumer: AIOKafkaConsumer) -> None:
+    """Leaves the group and closes. One that cannot is cut off: a heartbeat that goes on would keep its partitions."""
     try:
-        return str((await admin.describe_cluster())["cluster_id"])
-    finally:
-        await admin.close()
+        await asyncio.wait_for(consumer.stop(), QUIT_SECONDS)
+    except (KafkaError, TimeoutError) as fault:
+        log.warning("consumer_cut_off", fault=name_of(fault))
+        coordinator, fetcher = consumer._coordinator, consumer._fetcher
+        if coordinator is not None:
+            for task in (coordinator._heartbeat_task, coordinator._coordination_task, coordinator._commit_refresh_task):
+                if task is not None:
+                    task.cancel()
+        with suppress(Exception):
+            if fetcher is not None:
+                await fetcher.close()
+            await consumer._client.close()
+
+
+async def _quit_producer(producer: AIOKafkaProducer) -> None:
+    """Closes. One whose broker is away would wait for it: it is cut off, for the outbox still has what it held."""
+    try:
+        await asyncio.wait_for(producer.stop(), QUIT_SECONDS)
+    except (KafkaError, TimeoutError) as fault:
+        log.warning("producer_cut_off", fault=name_of(fault))
+        if producer._sender.sender_task is not None:
+            producer._sender.sender_task.cancel()
+        with suppress(Exception):
+            await producer.client.close()

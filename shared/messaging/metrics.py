@@ -17,3 +17,8 @@ DELIVERY_SECONDS = Histogram("branchline_delivery_seconds", "Seconds of a delive
 LAG = Gauge(
     "branchline_consumer_lag_events", "Events behind the end of the partition.", ["service", "topic", "partition"]
 )
+OUTBOX_EVENTS = Gauge("branchline_outbox_events", "Events that wait in the outbox.", ["service"])
+OUTBOX_OLDEST_SECONDS = Gauge(
+    "branchline_outbox_oldest_seconds", "Age of the oldest event that waits in the outbox.", ["service"]
+)
+DEAD_LETTERS = Gauge("branchline_dead_letters", "Dead letters that wait for an operator.", ["service", "code"])

@@ -11,9 +11,11 @@ from shared.clock import system_clock
 from shared.copying import copy_rows
 from shared.events import Delivery, Event, encode
 from shared.ids import derived_id, new_id
-from shared.telemetry import current_traceparent
+from shared.messaging.tracing import traceparent_of
 
 _PENDING = "outbox"
+MOST_BYTES = 900_000
+"""Of an event's payload: Kafka takes records of up to a mebibyte, headers included."""
 
 
 class _Row(NamedTuple):
@@ -25,6 +27,10 @@ class _Row(NamedTuple):
     payload: bytes
     occurred_at: datetime
     traceparent: str | None
+
+
+class EventTooLarge(Exception):
+    """No log would take the event, and it would stand in the way of all that follow: its publisher must split it."""
 
 
 class OutboxSignal(asyncio.Event):
@@ -44,8 +50,11 @@ def publish(
 
     An event caused by another takes its id from the cause and the step (by default its type), so that
     doing it again gives the same event; one cause that publishes a type twice names its steps.
-    `partition` sends it there and not where its key belongs.
+    `partition` sends it there and not where its key belongs. Raises EventTooLarge.
     """
+    payload = encode(event)
+    if len(payload) > MOST_BYTES:
+        raise EventTooLarge(f"{event.TYPE} of {len(payload)} bytes")
     event_id = derived_id(cause.id, step or event.TYPE) if cause else new_id()
     row = _Row(
         event_id=event_id,
@@ -53,16 +62,22 @@ def publish(
         topic=event.TOPIC,
         key=event.key,
         partition=partition,
-        payload=encode(event),
+        payload=payload,
         occurred_at=occurred_at or (cause.occurred_at if cause else system_clock()),
-        traceparent=current_traceparent() or (cause.traceparent if cause else None),
+        traceparent=traceparent_of(cause.traceparent if cause else None),
     )
     session.info.setdefault(_PENDING, []).append(row)
     return event_id
 
 
 def pending_events(session: AsyncSession) -> int:
+    """How many events the session's transaction will write."""
     return len(session.info.get(_PENDING, ()))
+
+
+def forget_pending(session: AsyncSession, beyond: int) -> None:
+    """For who rolls back to a savepoint: of what was published, only the first `beyond` events stay."""
+    del session.info.get(_PENDING, [])[beyond:]
 
 
 _COLUMNS = {

@@ -3,11 +3,12 @@
 CloudEvents 1.0, Kafka protocol binding, binary mode: attributes in `ce_` headers, JSON data.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
-from shared.events import EVENT_TYPES, Delivery, Undecodable, decode
+from shared.events import EVENT_TYPES, Delivery, Event, Undecodable, decode
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -75,18 +76,35 @@ def event_headers(
     return (*headers, ("traceparent", traceparent.encode())) if traceparent else headers
 
 
-def read_event(record: Record) -> Delivery[Any]:
-    """Raises Undecodable for a record that is not one of our events."""
-    headers = dict(record.headers)
+_MALFORMED = "ce_id must be a UUID and ce_time an RFC 3339 instant with an offset"
+
+
+def type_of(headers: Mapping[str, bytes]) -> type[Event]:
+    """Raises Undecodable for a record that does not say which of our events it is."""
+    if headers.get("ce_specversion") != b"1.0":
+        raise Undecodable("unknown_specversion", "ce_specversion must be 1.0")
     name = headers.get("ce_type", b"").decode("utf-8", "replace")
     event_type = EVENT_TYPES.get(name)
     if event_type is None:
         raise Undecodable("unknown_event_type", f"no event type {name[:200]!r} is known here")
+    return event_type
+
+
+def read_event(record: Record) -> Delivery[Any]:
+    """Raises Undecodable for a record that is not one of our events."""
+    headers = dict(record.headers)
+    return read_event_of(type_of(headers), headers, record)
+
+
+def read_event_of(event_type: type[Event], headers: Mapping[str, bytes], record: Record) -> Delivery[Any]:
+    """Raises Undecodable for a record that is not an event of this type."""
     try:
         event_id = UUID(headers["ce_id"].decode())
         occurred_at = datetime.fromisoformat(headers["ce_time"].decode())
     except (KeyError, ValueError):
-        raise Undecodable("malformed_headers", "ce_id must be a UUID and ce_time an RFC 3339 instant") from None
+        raise Undecodable("malformed_headers", _MALFORMED) from None
+    if occurred_at.tzinfo is None:
+        raise Undecodable("malformed_headers", _MALFORMED)
     if record.value is None:
         raise Undecodable("malformed_event", "the record has no value")
     traceparent = headers.get("traceparent")

@@ -10,13 +10,13 @@ from contextlib import suppress
 
 import structlog
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.database import Database
-from shared.messaging.faults import backoff, is_transient
+from shared.messaging.faults import backoff, is_transient, name_of
 from shared.messaging.metrics import RELAYED
 from shared.messaging.records import NotSent, Outgoing, Publisher, event_headers
+from shared.messaging.stopping import Interrupted, Stopping
 
 log = structlog.get_logger(__name__)
 
@@ -29,27 +29,35 @@ _DELETE = text("delete from outbox where id = any(:ids)")
 
 
 class Relay:
+    STANDBY_SECONDS = 1.0  # between attempts to take over from the relay that sends
+    LOOK_SECONDS = 0.2  # between looks for what other processes wrote
+    GRACE_SECONDS = 3.0  # for what is being sent when it is time to stop
+
     def __init__(self, service: str, database: Database, publisher: Publisher, *, batch: int = 2_000) -> None:
         self._service = service
         self._database = database
         self._publisher = publisher
         self._batch = batch
-        self._stopping = asyncio.Event()
+        self._stopping = Stopping()
 
     async def run(self) -> None:
-        """Relays until `stop`. A database or broker that goes away is waited for."""
+        """Relays until `stop`. Whatever goes wrong, it waits and tries again: nothing may be left out."""
         delays = backoff()
-        while not self._stopping.is_set():
+        while not self._stopping.is_set:
             try:
                 await self._lead()
                 delays = backoff()
-            except Exception as fault:
-                if not (is_transient(fault) or isinstance(fault, NotSent)):
-                    raise
-                log.warning("relay_waits", service=self._service, fault=type(fault).__name__)
-                await self._sleep(next(delays))
+            except Interrupted:
+                return
+            except Exception as fault:  # noqa: BLE001, RUF100 - the events stay where they are; logs and their age alarm
+                if isinstance(fault, NotSent) or is_transient(fault):
+                    log.warning("relay_waits", service=self._service, fault=name_of(fault))
+                else:
+                    log.error("relay_fails", service=self._service, fault=name_of(fault), exc_info=True)
+                await self._stopping.sleep(next(delays))
 
     def stop(self) -> None:
+        """Finishes what is being sent, if it is quick; what is not sent yet stays in the outbox."""
         self._stopping.set()
         self._database.outbox_written.set()
 
@@ -57,33 +65,33 @@ class Relay:
         async with self._database.jobs.connect() as connection:
             await connection.execution_options(isolation_level="AUTOCOMMIT")
             if not await connection.scalar(text("select pg_try_advisory_lock(:lock)"), {"lock": _LOCK}):
-                await self._sleep(1.0)
+                await self._stopping.sleep(self.STANDBY_SECONDS)
                 return
             try:
-                while not self._stopping.is_set():
+                while not self._stopping.is_set:
                     if await self.relay_once(connection) == 0:
                         await self._wait_for_news()
-            finally:
-                with suppress(DBAPIError):
-                    await connection.execute(text("select pg_advisory_unlock(:lock)"), {"lock": _LOCK})
+                await connection.execute(text("select pg_advisory_unlock(:lock)"), {"lock": _LOCK})
+            except BaseException:
+                await connection.invalidate()  # the lock ends with the connection, in whatever state that is
+                raise
 
     async def relay_once(self, connection: AsyncConnection) -> int:
         """Sends and deletes one batch; returns how many it was."""
         rows = (await connection.execute(_READ, {"limit": self._batch})).all()
         if not rows:
             return 0
-        await self._publisher.send(
-            [
-                Outgoing(
-                    topic=row.topic,
-                    key=row.key.encode(),
-                    value=bytes(row.payload),
-                    headers=event_headers(row.event_id, row.type, row.occurred_at, row.traceparent),
-                    partition=row.partition,
-                )
-                for row in rows
-            ]
-        )
+        outgoing = [
+            Outgoing(
+                topic=row.topic,
+                key=row.key.encode(),
+                value=row.payload,
+                headers=event_headers(row.event_id, row.type, row.occurred_at, row.traceparent),
+                partition=row.partition,
+            )
+            for row in rows
+        ]
+        await self._stopping.unless(self._publisher.send(outgoing), grace=self.GRACE_SECONDS)
         await connection.execute(_DELETE, {"ids": [row.id for row in rows]})
         RELAYED.labels(self._service).inc(len(rows))
         return len(rows)
@@ -92,10 +100,6 @@ class Relay:
         """Waits for this process to write, or a moment: another replica may have written, or a row not be readable."""
         signal = self._database.outbox_written
         with suppress(TimeoutError):
-            await asyncio.wait_for(signal.wait(), 0.2)
+            await asyncio.wait_for(signal.wait(), self.LOOK_SECONDS)
             signal.clear()
             await asyncio.sleep(0.01)
-
-    async def _sleep(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)

@@ -56,8 +56,8 @@ class Subscriptions:
     def record_handler(self, topic: str) -> RecordHandler | None:
         return self._by_topic.get(topic)
 
-    def hears(self, event: Event) -> bool:
-        return type(event) in self._by_type
+    def hears(self, event_type: type[Event]) -> bool:
+        return event_type in self._by_type
 
     def runs(self, deliveries: Sequence[Delivery[Any]]) -> list[Run]:
         """The calls to make for a batch, in order."""

@@ -53,6 +53,7 @@ consumer_offset = Table(
     Column("partition", Integer, primary_key=True),
     Column("next_offset", BigInteger, nullable=False),
     Column("cluster", Text, nullable=False, comment="which log the offset is of"),
+    Column("topic_id", Text, comment="which of the topics of this name, one after the other"),
     Column("moved_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
 )
 
@@ -79,6 +80,9 @@ dead_letter = Table(
     Column("code", Text, nullable=False),
     Column("detail", Text, nullable=False),
     Column("parked_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
-    Index("uq_dead_letter_topic_partition_offset", "topic", "partition", "offset", unique=True),
+    Column("replays", Integer, nullable=False, server_default=text("0")),
+    Column("replayed_at", DateTime(timezone=True), comment="when it was last replayed, in vain"),
     Index("ix_dead_letter_parked_at", "parked_at", "id"),
+    Index("ix_dead_letter_code", "code", "parked_at", "id"),
+    Index("ix_dead_letter_type", "type", "parked_at", "id"),
 )

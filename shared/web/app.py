@@ -69,14 +69,15 @@ def create_api(
     verifier: TokenVerifier | None = None,
     clock: Clock = system_clock,
     checks: Mapping[str, Check] | None = None,
+    vital: Mapping[str, Check] | None = None,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
     package: str | None = None,
 ) -> FastAPI:
     """A service under /api/<service_name>/v1, with health and metrics at the root.
 
-    `checks` are further dependencies that /readyz looks at. `lifespan` may set `app.state.database` and
-    `app.state.verifier` itself. `package` is where the service's problems are declared, `services.<service_name>`
-    unless it says otherwise. Raises TypeError for a route that is none of `service_router`'s.
+    `checks` are further dependencies that /readyz looks at, `vital` what /healthz does. `lifespan` may set
+    `app.state.database` and `app.state.verifier` itself. `package` is where the service's problems are declared,
+    `services.<service_name>` unless it says otherwise. Raises TypeError for a route that is none of `service_router`'s.
     """
     telemetry.configure(service_name, level=settings.log_level)
     base = f"/api/{service_name}/v1"
@@ -120,7 +121,7 @@ def create_api(
     app.state.problem_types_url = f"{settings.public_url}{base}/problems"
     install_problem_handlers(app)
     install_not_modified(app)
-    install_health(app, checks or {})
+    install_health(app, checks or {}, vital or {})
     install_docs(app, base)
     for router in [_me(), *routers, _about(app, package or f"services.{service_name}")]:
         app.include_router(router, prefix=base, max_body_size=settings.body_limit_bytes)

@@ -35,24 +35,27 @@ class Readiness:
     async def look(self) -> dict[str, str]:
         async with self.looking:
             if time.monotonic() - self.looked_at >= LOOK_EVERY_SECONDS:
-                states = await asyncio.gather(*(self._state(name, check) for name, check in self.checks.items()))
+                states = await asyncio.gather(*(state_of(name, check) for name, check in self.checks.items()))
                 self.states = dict(zip(self.checks, states, strict=True))
                 self.looked_at = time.monotonic()
         return self.states
 
-    async def _state(self, name: str, check: Check) -> str:
-        try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                await check()
-        except TimeoutError:
-            return "timeout"
-        except Exception as exception:
-            log.warning("not_ready", dependency=name, exc_info=exception)
-            return "unavailable"
-        return "ok"
+
+async def state_of(name: str, check: Check) -> str:
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await check()
+    except TimeoutError:
+        return "timeout"
+    except Exception as exception:
+        log.warning("not_ready", dependency=name, exc_info=exception)
+        return "unavailable"
+    return "ok"
 
 
-def install_health(app: FastAPI, checks: Mapping[str, Check]) -> None:
+def install_health(app: FastAPI, checks: Mapping[str, Check], vital: Mapping[str, Check]) -> None:
+    """`checks` are dependencies, which come back; when one of `vital` raises, only a new process helps."""
+
     async def database() -> None:
         async with app.state.database.requests.connect() as connection:
             await connection.execute(text("select 1"))
@@ -60,7 +63,12 @@ def install_health(app: FastAPI, checks: Mapping[str, Check]) -> None:
     readiness = Readiness({"database": database, **checks})
 
     async def live(_: Request) -> Response:
-        return JSONResponse({"status": "ok", "service": app.state.service_name})
+        states = {name: await state_of(name, check) for name, check in vital.items()}
+        alive = all(state == "ok" for state in states.values())
+        return JSONResponse(
+            {"status": "ok" if alive else "stalled", "service": app.state.service_name},
+            status_code=200 if alive else 503,
+        )
 
     async def ready(_: Request) -> Response:
         states = await readiness.look()

@@ -1,0 +1,60 @@
+"""What a delivery does within the transaction of its caller: decode, park, deduplicate, hand over."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.events import Delivery, Undecodable
+from shared.messaging.dead_letters import Parked, park
+from shared.messaging.records import Record, read_event_of, type_of
+from shared.messaging.subscriptions import Subscriptions
+from shared.messaging.tracing import delivering
+
+_DELIVER_ONCE = text(
+    "insert into delivered_event (event_id) select unnest(cast(:ids as uuid[]))"
+    " on conflict do nothing returning event_id"
+)
+
+
+async def deliver_records(
+    session: AsyncSession, subscriptions: Subscriptions, topic: str, records: Sequence[Record]
+) -> int:
+    """Hands each record of the topic that is heard and new to its handler; returns how many had come before."""
+    handle_records = subscriptions.record_handler(topic)
+    if handle_records is not None:
+        with delivering(f"process {topic}", ()):
+            await handle_records(session, records)
+        return 0
+    heard, parked = read_heard(subscriptions, records)
+    await park(session, parked)
+    fresh = await deliver_once(session, heard)
+    for run in subscriptions.runs(fresh):
+        with delivering(f"process {run.deliveries[0].event.TYPE}", run.deliveries):
+            await run.subscription.handler(session, run.deliveries)
+    return len(heard) - len(fresh)
+
+
+def read_heard(subscriptions: Subscriptions, records: Sequence[Record]) -> tuple[list[Delivery[Any]], list[Parked]]:
+    """The events that are heard here, and what is none: known events that nobody here hears are passed by undecoded."""
+    heard: list[Delivery[Any]] = []
+    parked: list[Parked] = []
+    for record in records:
+        headers = dict(record.headers)
+        try:
+            event_type = type_of(headers)
+            if subscriptions.hears(event_type):
+                heard.append(read_event_of(event_type, headers, record))
+        except Undecodable as fault:
+            parked.append(Parked(record, fault.code, fault.detail))
+    return heard, parked
+
+
+async def deliver_once(session: AsyncSession, deliveries: Sequence[Delivery[Any]]) -> list[Delivery[Any]]:
+    """Those of the deliveries that were never delivered before, each once, in order."""
+    if not deliveries:
+        return []
+    by_id = {delivery.id: delivery for delivery in reversed(deliveries)}
+    fresh = set((await session.scalars(_DELIVER_ONCE, {"ids": sorted(by_id)})).all())
+    return [delivery for delivery in deliveries if delivery.id in fresh and by_id[delivery.id] is delivery]
