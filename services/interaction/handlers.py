@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.interaction.domain.timeline import Entry, EntryKind, start_of, within
+from services.interaction.domain.timeline import Entry, EntryKind, before, start_of, within
 from services.interaction.use_cases import accounts, alerts, complaints, contacts, coverage, surveys, timeline
 from shared.events import Delivery
 from shared.events.customer import (
@@ -96,7 +96,7 @@ def _risk_band(delivery: Delivery[RiskBandChanged]) -> Entry:
         event.customer_id,
         EntryKind.RISK_BAND_CHANGED,
         delivery.id,
-        within(event.scored_on, delivery.occurred_at),
+        before(within(event.scored_on, delivery.occurred_at)),
         {"band": event.band.value, "points": event.points},
     )
 

@@ -6,7 +6,7 @@ import pytest
 
 from shared.events.interaction import Outcome, RetentionOutcomeRecorded
 from shared.events.notification import AlertDelivered, Channel
-from shared.events.scoring import AlertClosure
+from shared.events.scoring import AlertClosure, RiskBand, RiskBandChanged
 from shared.ids import new_id
 from tests.harness import ServiceUnderTest, branch_head
 from tests.interaction.branch import (
@@ -15,6 +15,7 @@ from tests.interaction.branch import (
     alert_closed,
     alert_raised,
     customer_changed,
+    days_ago,
     get,
     kinds,
     post,
@@ -103,6 +104,26 @@ async def test_an_alert_that_closed_by_itself_still_takes_its_outcome(
     answer = await post(interaction, f"/customers/{customer.customer_id}/outcomes", body)
     assert answer.status_code == 201
     assert len(await interaction.published(RetentionOutcomeRecorded)) == 1
+
+
+async def test_a_timeline_shows_causes_before_their_consequences(interaction: ServiceUnderTest) -> None:
+    """Even where both have the same instant: the band and the alert, the outcome and the alert's end."""
+    for _ in range(4):
+        customer = customer_changed()
+        raised = alert_raised(customer.customer_id)
+        band = RiskBandChanged(
+            customer_id=customer.customer_id, scored_on=raised.raised_on, points=72, band=RiskBand.HIGH
+        )
+        await interaction.deliver([customer, raised, band], occurred_at=days_ago(0.1))
+        body = {"alert_id": str(raised.alert_id), "outcome": "saved"}
+        await post(interaction, f"/customers/{customer.customer_id}/outcomes", body)
+        await interaction.deliver([alert_closed(raised, AlertClosure.OUTCOME)])
+        assert (await kinds(interaction, customer.customer_id))[::-1] == [
+            "risk_band_changed",
+            "alert_raised",
+            "outcome_recorded",
+            "alert_closed",
+        ]
 
 
 async def test_who_was_told_of_an_alert_may_record_at_once(interaction: ServiceUnderTest) -> None:

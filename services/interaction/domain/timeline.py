@@ -66,6 +66,16 @@ def within(day: date, told_at: datetime) -> datetime:
     return min(told_at, start_of(day + timedelta(days=1)) - timedelta(microseconds=1))
 
 
+def before(instant: datetime) -> datetime:
+    """Where the cause of what has the same instant stands: a risk's new band, and the alert that it raises."""
+    return instant - timedelta(microseconds=1)
+
+
+def after(instant: datetime) -> datetime:
+    """Where the consequence of what has the same instant stands: an alert's end, and the outcome that ends it."""
+    return instant + timedelta(microseconds=1)
+
+
 def references(kind: EntryKind, subject_id: UUID | None, alert_id: UUID | None) -> dict[str, UUID]:
     """The ids to read more by, under their names."""
     named = {"alert_id": alert_id}

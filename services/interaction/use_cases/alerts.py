@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.interaction.domain.timeline import Entry, EntryKind, within
+from services.interaction.domain.timeline import Entry, EntryKind, after, within
 from services.interaction.errors import AlertNotFound
 from services.interaction.models import Alert
 from services.interaction.use_cases.rows import insert_rows
@@ -71,9 +71,8 @@ def _raised(event: ChurnAlertRaised, occurred_at: datetime) -> Entry:
 
 def _closed(event: ChurnAlertClosed) -> Entry:
     facts = {"closure": event.closure.value}
-    return Entry(
-        event.customer_id, EntryKind.ALERT_CLOSED, event.alert_id, event.closed_at, facts, alert_id=event.alert_id
-    )
+    occurred_at = after(event.closed_at)
+    return Entry(event.customer_id, EntryKind.ALERT_CLOSED, event.alert_id, occurred_at, facts, alert_id=event.alert_id)
 
 
 async def keep_told_alerts(session: AsyncSession, told: Sequence[Entry]) -> None:
