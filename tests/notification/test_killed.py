@@ -33,11 +33,11 @@ def outgoing(events: Sequence[Event]) -> list[Outgoing]:
     ]
 
 
-async def everything(log: EmbeddedLog) -> list[AlertDelivered]:
-    """What the service has published."""
+async def everything(log: EmbeddedLog) -> set[AlertDelivered]:
+    """What the service has published; a relay that dies before it hears of its success sends the same event again."""
     async with log.engine.connect() as connection:
         records = await connection.execute(text("select value from record where topic = :topic"), {"topic": TOPIC})
-        return [decode(AlertDelivered, bytes(value)) for (value,) in records]
+        return {decode(AlertDelivered, bytes(value)) for (value,) in records}
 
 
 async def until(holds: Callable[[], Awaitable[bool]], seconds: float) -> None:
