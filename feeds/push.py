@@ -18,7 +18,7 @@ import httpx
 import msgspec
 
 PATH = "/api/customer/v1/core-banking/events"
-CHUNK_LINES, CHUNK_BYTES = 3_000, 4_000_000
+CHUNK_LINES, CHUNK_BYTES = 3_000, 8_000_000
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 15.0
 KEPT_ERRORS = 1_000
 

@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, PrimaryKeyConstraint, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import DateTime
@@ -157,10 +157,11 @@ class ReportedFact(Base):
     """What other systems of the bank reported about a customer, by the bank's own id: each counts once."""
 
     __tablename__ = "reported_fact"
+    __table_args__ = (PrimaryKeyConstraint("source", "core_id", "kind"),)
 
-    source: Mapped[str] = mapped_column(primary_key=True)
-    kind: Mapped[str] = mapped_column(primary_key=True)
-    core_id: Mapped[str] = mapped_column(primary_key=True)
+    source: Mapped[str]
+    core_id: Mapped[str]
+    kind: Mapped[str]
     customer_id: Mapped[UUID]
     revision: Mapped[int]
     fingerprint: Mapped[int]

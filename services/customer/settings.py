@@ -11,7 +11,7 @@ class CustomerSettings(BaseSettings):
     """How far the sum of an account's amounts may be from its stated balance, in minor units: cores round interest."""
     ingestion_body_limit_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     """The greatest body of core-banking events in one request."""
-    ingestion_lines: int = Field(default=10_000, ge=1)
+    ingestion_lines: int = Field(default=20_000, ge=1)
     """The most core-banking events in one request: they are one transaction."""
     ingestion_timeout_seconds: float = Field(default=30, gt=0, le=300)
     """After which one request of core-banking events is given up; nothing of it is kept, and it can be sent again."""

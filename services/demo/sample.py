@@ -21,7 +21,7 @@ from shared.messaging.embedded import EmbeddedLog
 
 log = structlog.get_logger(__name__)
 
-CHUNK_LINES = 10_000
+CHUNK_LINES = 20_000
 KEEP_RECORDS = timedelta(days=7)
 
 

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, select, tuple_
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.customer.errors import AccountNotFound
 from services.customer.models import Account, AccountParty
 from services.customer.use_cases.parties import find_customers, hold_for_parties
-from services.customer.use_cases.receiving import Arrivals, Received, newest_revisions, of_type
+from services.customer.use_cases.receiving import Arrivals, Received, any_of, by_source, newest_revisions, of_type
 from shared.events.corebanking import AccountRecorded, PartyRelation
 from shared.events.customer import AccountChanged
 from shared.ids import new_id
@@ -23,9 +23,7 @@ async def record_accounts(session: AsyncSession, received: Sequence[Received], a
     arrived = of_type(received, AccountRecorded)
     if not arrived:
         return
-    customers = await find_customers(
-        session, {(r.source, p.party_id) for r, event in arrived for p in event.parties}, lock=True
-    )
+    customers = await find_customers(session, {(r.source, p.party_id) for r, event in arrived for p in event.parties})
     for event_received, event in arrived:
         if sum(p.relation is PartyRelation.HOLDER for p in event.parties) != 1:
             event_received.park("no_single_holder", "/data/parties", "an account has exactly one holder")
@@ -82,25 +80,29 @@ async def record_accounts(session: AsyncSession, received: Sequence[Received], a
     upsert = insert(Account)
     changed = {name: upsert.excluded[name] for name in rows[0] if name != "account_id"}
     await session.execute(upsert.on_conflict_do_update(index_elements=["account_id"], set_=changed), rows)
-    await session.execute(delete(AccountParty).where(AccountParty.account_id.in_([row["account_id"] for row in rows])))
+    await session.execute(_FORGET_PARTIES, {"account_ids": [row["account_id"] for row in rows]})
     await session.execute(
         insert(AccountParty),
         [{"account_id": a, "customer_id": c, "relation": relation} for a, c, relation in sorted(parties)],
     )
 
 
+_FORGET_PARTIES = text("delete from account_party where account_id = any(:account_ids)")
+
+
 async def find_accounts(session: AsyncSession, identities: set[tuple[str, str]]) -> dict[tuple[str, str], Account]:
     """Accounts by (source, the core's account id), locked in the order of their ids."""
-    if not identities:
-        return {}
-    rows = await session.scalars(
-        select(Account)
-        .where(tuple_(Account.source, Account.core_account_id).in_(sorted(identities)))
-        .order_by(Account.account_id)
-        .with_for_update(key_share=True)
-        .execution_options(populate_existing=True)
-    )
-    return {(account.source, account.core_account_id): account for account in rows}
+    found = {}
+    for source, core_ids in by_source(identities).items():
+        query = (
+            select(Account)
+            .where(Account.source == source, Account.core_account_id == any_of(core_ids))
+            .order_by(Account.account_id)
+            .with_for_update(key_share=True)
+        )
+        for account in await session.scalars(query.execution_options(populate_existing=True)):
+            found[source, account.core_account_id] = account
+    return found
 
 
 async def accounts_of_customer(session: AsyncSession, customer_id: UUID) -> Sequence[tuple[Account, str]]:

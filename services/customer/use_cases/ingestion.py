@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import any_, literal, select, text
-from sqlalchemy.dialects.postgresql import ARRAY, TEXT
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.customer.errors import CoreEventNotFound
@@ -15,7 +14,7 @@ from services.customer.use_cases.accounts import record_accounts
 from services.customer.use_cases.branches import record_branches, record_managers
 from services.customer.use_cases.business_days import close_business_days
 from services.customer.use_cases.parties import record_parties
-from services.customer.use_cases.receiving import Arrivals, Outcome, Received, read_cloud_event
+from services.customer.use_cases.receiving import Arrivals, Outcome, Received, any_of, by_source, read_cloud_event
 from services.customer.use_cases.reported_facts import report_facts
 from services.customer.use_cases.transactions import post_transactions
 from shared.copying import copy_rows
@@ -59,11 +58,10 @@ async def _recognise(session: AsyncSession, received: Sequence[Received]) -> set
     """
     known: set[tuple[str, str]] = set()
     settled: dict[tuple[str, str], int] = {}
-    for source in {event.source for event in received}:
-        event_ids = [event.event_id for event in received if event.source == source]
+    for source, event_ids in by_source(event.identity for event in received).items():
         rows = await session.execute(
             select(ReceivedEvent.event_id, ReceivedEvent.fingerprint, ReceivedEvent.outcome).where(
-                ReceivedEvent.source == source, ReceivedEvent.event_id == any_(literal(event_ids, ARRAY(TEXT)))
+                ReceivedEvent.source == source, ReceivedEvent.event_id == any_of(event_ids)
             )
         )
         for event_id, fingerprint, outcome in rows:
@@ -155,7 +153,7 @@ async def _awaited(session: AsyncSession, arrivals: Arrivals, now: datetime) -> 
     names = sorted({name for _source, name in arrivals.keys})
     rows = await session.execute(
         select(KeptEvent.source, KeptEvent.waits_for, KeptEvent.payload)
-        .where(KeptEvent.waits_for == any_(literal(names, ARRAY(TEXT))))
+        .where(KeptEvent.waits_for == any_of(names))
         .order_by(KeptEvent.kept_at)
         .with_for_update()
     )

@@ -4,13 +4,21 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, text, tuple_
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Uuid, any_, literal, select, text
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.customer.domain.names import search_key
 from services.customer.models import Branch, Customer
-from services.customer.use_cases.receiving import Arrivals, Outcome, Received, newest_revisions, of_type
+from services.customer.use_cases.receiving import (
+    Arrivals,
+    Outcome,
+    Received,
+    any_of,
+    by_source,
+    newest_revisions,
+    of_type,
+)
 from shared.events.corebanking import PartyRecorded
 from shared.events.customer import CustomerChanged
 from shared.ids import new_id
@@ -27,7 +35,7 @@ async def record_parties(session: AsyncSession, received: Sequence[Received], ar
         if event.branch_id not in branch_ids:
             event_received.hold("branch", event.branch_id, "/data/branch_id")
     arrived = of_type(received, PartyRecorded)
-    customers = await find_customers(session, {(r.source, event.party_id) for r, event in arrived}, lock=True)
+    customers = await find_customers(session, {(r.source, event.party_id) for r, event in arrived})
     known = {identity: (c.revision, c.fingerprint) for identity, c in customers.items()}
     newest = newest_revisions(arrived, known, lambda r, event: (r.source, event.party_id))
     rows = [
@@ -78,7 +86,7 @@ async def announce_customers(session: AsyncSession, customer_ids: Sequence[UUID]
     rows = await session.execute(
         select(Customer, Branch.branch_path)
         .join(Branch, Branch.branch_id == Customer.branch_id)
-        .where(Customer.customer_id.in_(customer_ids))
+        .where(Customer.customer_id == any_(literal(list(customer_ids), ARRAY(Uuid))))
         .order_by(Customer.customer_id)
         .execution_options(populate_existing=True)
     )
@@ -101,21 +109,14 @@ async def announce_customers(session: AsyncSession, customer_ids: Sequence[UUID]
     await keep_scope(session, events)
 
 
-async def find_customers(
-    session: AsyncSession, identities: set[tuple[str, str]], *, lock: bool = False
-) -> dict[tuple[str, str], Customer]:
-    """Customers by (source, party id); locked, in the order of their ids, when they are to be changed."""
-    if not identities:
-        return {}
-    query = (
-        select(Customer)
-        .where(tuple_(Customer.source, Customer.party_id).in_(sorted(identities)))
-        .order_by(Customer.customer_id)
-        .execution_options(populate_existing=True)
-    )
-    if lock:
-        query = query.with_for_update(key_share=True)
-    return {(c.source, c.party_id): c for c in await session.scalars(query)}
+async def find_customers(session: AsyncSession, identities: set[tuple[str, str]]) -> dict[tuple[str, str], Customer]:
+    """Customers by (source, party id)."""
+    found = {}
+    for source, party_ids in by_source(identities).items():
+        query = select(Customer).where(Customer.source == source, Customer.party_id == any_of(party_ids))
+        for customer in await session.scalars(query.execution_options(populate_existing=True)):
+            found[source, customer.party_id] = customer
+    return found
 
 
 def hold_for_parties(

@@ -8,6 +8,8 @@ from hashlib import blake2b
 from typing import Any, TypeVar
 
 import msgspec
+from sqlalchemy import CollectionAggregate, any_, literal
+from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
 from shared.events import EVENT_TYPES, Undecodable, decode, encode
 from shared.events.base import undecodable
@@ -165,6 +167,19 @@ def _decode(type_name: str, data: bytes | msgspec.Raw) -> CoreBankingEvent:
         raise Undecodable("nul_character", "a NUL character cannot be stored")
     event: CoreBankingEvent = decode(event_type, data)
     return event
+
+
+def by_source(identities: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """The ids of each source, in order: for look-ups by array, which take any number of ids."""
+    ids: dict[str, list[str]] = {}
+    for source, core_id in sorted(identities):
+        ids.setdefault(source, []).append(core_id)
+    return ids
+
+
+def any_of(ids: Sequence[str]) -> CollectionAggregate[bool]:
+    """For `column == any_of(ids)`."""
+    return any_(literal(ids, ARRAY(TEXT)))
 
 
 def of_type(received: Iterable[Received], *types: type[C]) -> list[tuple[Received, C]]:

@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.customer.models import Customer, ReportedFact
 from services.customer.use_cases.parties import find_customers, hold_for_parties
-from services.customer.use_cases.receiving import Received, newest_revisions, of_type
+from services.customer.use_cases.receiving import Received, any_of, by_source, newest_revisions, of_type
 from shared.events import Event
 from shared.events.corebanking import (
     ComplaintRecorded,
@@ -45,19 +45,17 @@ async def report_facts(session: AsyncSession, received: Sequence[Received]) -> N
     arrived: list[tuple[Received, Reported]] = of_type(received, *REPORTED)
     if not arrived:
         return
-    customers = await find_customers(session, {(r.source, event.party_id) for r, event in arrived}, lock=True)
+    customers = await find_customers(session, {(r.source, event.party_id) for r, event in arrived})
     for event_received, event in arrived:
         hold_for_parties(event_received, [(event.party_id, "/data/party_id")], customers)
     arrived = of_type(received, *REPORTED)
     identities = {_identity(r, event) for r, event in arrived}
-    known = {}
-    if identities:
+    known: dict[Identity, tuple[int, int]] = {}
+    for source, core_ids in by_source({(source, core_id) for source, _kind, core_id in identities}).items():
         rows = await session.scalars(
-            select(ReportedFact).where(
-                tuple_(ReportedFact.source, ReportedFact.kind, ReportedFact.core_id).in_(sorted(identities))
-            )
+            select(ReportedFact).where(ReportedFact.source == source, ReportedFact.core_id == any_of(core_ids))
         )
-        known = {(f.source, f.kind, f.core_id): (f.revision, f.fingerprint) for f in rows}
+        known |= {(f.source, f.kind, f.core_id): (f.revision, f.fingerprint) for f in rows}
     newest = newest_revisions(arrived, known, _identity, revision=lambda event: getattr(event, "revision", 0))
     facts = []
     for identity, (event_received, event) in newest.items():

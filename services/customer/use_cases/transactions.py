@@ -1,19 +1,18 @@
 """Posting the core's transactions: each counts once, for ever, in the day that it belongs to."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, text, tuple_
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.customer.domain.balances import Balance, Booked, Point
-from services.customer.models import Posting
-from services.customer.use_cases.receiving import Arrivals, Received, of_type
+from services.customer.use_cases.receiving import Arrivals, Received, by_source, of_type
 from shared.copying import copy_rows
 from shared.events.corebanking import TransactionKind, TransactionPosted, TransactionReversed
 from shared.events.customer import PostedTransaction, TransactionsPosted
@@ -121,11 +120,7 @@ async def _reverse(
     wanted = {(accounts[r.source, event.account_id].account_id, event.reverses_transaction_id) for r, event in arrived}
     originals = {identity: (p.amount_minor, p.kind, p.is_external) for identity, p in posted.items()}
     if missing := wanted - originals.keys():
-        rows = await session.execute(
-            select(
-                Posting.account_id, Posting.core_transaction_id, Posting.amount_minor, Posting.kind, Posting.is_external
-            ).where(tuple_(Posting.account_id, Posting.core_transaction_id).in_(sorted(missing)))
-        )
+        rows = await session.execute(_ORIGINALS, _as_arrays(missing))
         originals |= {(row[0], row[1]): (row[2], TransactionKind(row[3]), row[4]) for row in rows}
     for event_received, event in arrived:
         account = accounts[event_received.source, event.account_id]
@@ -159,9 +154,8 @@ _ACCOUNTS = text(
 
 async def _lock_accounts(session: AsyncSession, identities: set[tuple[str, str]]) -> dict[tuple[str, str], _Account]:
     accounts = {}
-    for source in sorted({source for source, _ in identities}):
-        ids = [core_id for of_source, core_id in identities if of_source == source]
-        for row in await session.execute(_ACCOUNTS, {"source": source, "ids": ids}):
+    for source, core_ids in by_source(identities).items():
+        for row in await session.execute(_ACCOUNTS, {"source": source, "ids": core_ids}):
             core_id, account_id, customer_id, currency, stated, *stated_at, since, latest_on, latest_sequence = row
             balance = Balance(
                 stated_minor=stated,
@@ -173,18 +167,21 @@ async def _lock_accounts(session: AsyncSession, identities: set[tuple[str, str]]
     return accounts
 
 
-_FINGERPRINTS = text(
-    "select p.account_id, p.core_transaction_id, p.fingerprint from posting p"
-    " join unnest(cast(:accounts as uuid[]), cast(:transactions as text[])) w (account_id, id)"
-    "   on p.account_id = w.account_id and p.core_transaction_id = w.id"
+_AMONG = (
+    " from posting p join unnest(cast(:accounts as uuid[]), cast(:transactions as text[])) w (account_id, id)"
+    " on p.account_id = w.account_id and p.core_transaction_id = w.id"
 )
+_FINGERPRINTS = text(f"select p.account_id, p.core_transaction_id, p.fingerprint {_AMONG}")
+_ORIGINALS = text(f"select p.account_id, p.core_transaction_id, p.amount_minor, p.kind, p.is_external {_AMONG}")
+
+
+def _as_arrays(identities: Iterable[Identity]) -> dict[str, list[Any]]:
+    ordered = sorted(identities)
+    return {"accounts": [a for a, _ in ordered], "transactions": [t for _, t in ordered]}
 
 
 async def _fingerprints(session: AsyncSession, identities: set[Identity]) -> dict[Identity, int]:
-    ordered = sorted(identities)
-    rows = await session.execute(
-        _FINGERPRINTS, {"accounts": [a for a, _ in ordered], "transactions": [t for _, t in ordered]}
-    )
+    rows = await session.execute(_FINGERPRINTS, _as_arrays(identities))
     return {(row.account_id, row.core_transaction_id): row.fingerprint for row in rows}
 
 

@@ -99,7 +99,7 @@ def upgrade() -> None:
         sa.Column("customer_id", sa.Uuid(), nullable=False),
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.Column("fingerprint", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("source", "kind", "core_id", name=op.f("pk_reported_fact")),
+        sa.PrimaryKeyConstraint("source", "core_id", "kind", name=op.f("pk_reported_fact")),
     )
     op.create_table(
         "customer",
