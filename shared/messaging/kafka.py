@@ -19,6 +19,8 @@ from shared.messaging.source import Positions
 log = structlog.get_logger(__name__)
 
 PARTITIONS = 48
+REPLICAS = 3
+"""Copies of each record, where there are as many brokers."""
 QUIT_SECONDS = 5.0
 """For a client to take its leave; one whose broker is away would try for ever."""
 
@@ -29,7 +31,9 @@ async def create_topics(bootstrap: str, topics: Sequence[str], partitions: int =
     await admin.start()
     try:
         there = set(await admin.list_topics())
-        missing = [NewTopic(topic, partitions, -1) for topic in topics if topic not in there]
+        brokers = len((await admin.describe_cluster())["brokers"])
+        replicas = min(REPLICAS, brokers)
+        missing = [NewTopic(topic, partitions, replicas) for topic in topics if topic not in there]
         if not missing:
             return
         answer = await admin.create_topics(missing)
@@ -60,7 +64,7 @@ class KafkaPublisher:
                         value=record.value,
                         key=record.key,
                         partition=record.partition,
-                        headers=record.headers,
+                        headers=list(record.headers),
                     )
                 )
             await asyncio.gather(*sent)

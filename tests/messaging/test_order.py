@@ -1,0 +1,116 @@
+"""Everything about one key is in order, from the transaction that made it true to the handler."""
+
+from collections import defaultdict
+from datetime import date
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.events.customer import DayClosed, LifeEventReported, SurveyReported
+from shared.ids import new_id
+from shared.messaging.embedded import partition_of
+from shared.messaging.outbox import publish, write_outbox
+from shared.messaging.subscriptions import Subscriptions
+from tests.messaging.line import PARTITIONS, Line, life_event, note, survey
+
+
+async def test_a_keys_events_are_delivered_in_the_order_in_which_they_were_published(line: Line) -> None:
+    customers = [new_id() for _ in range(20)]
+    events = [survey(number, customers[number % len(customers)]) for number in range(600)]
+    async with line.relaying(batch=70), line.consuming(batch=50):
+        for first in range(0, len(events), 40):
+            await line.publish(*events[first : first + 40])
+        await line.until(len(events))
+    seen: dict[UUID | None, list[int]] = defaultdict(list)
+    for effect in await line.effects():
+        seen[effect.customer_id].append(effect.number)
+    assert seen == {customer: list(range(i, 600, len(customers))) for i, customer in enumerate(customers)}
+
+
+async def test_a_key_has_one_partition_and_it_is_the_same_on_both_logs(line: Line) -> None:
+    events = [survey(number) for number in range(100)]
+    await line.publish(*events)
+    await line.relay()
+    for record in await line.log(SurveyReported.TOPIC):
+        assert record.key is not None
+        assert record.partition == partition_of(record.key, PARTITIONS)
+    # Of Kafka's own tests (UtilsTest.testMurmur2), which both logs would have to change together.
+    assert [partition_of(key, 2**31) for key in (b"21", b"foobar", b"a-little-bit-long-string")] == [
+        -973932308 & 0x7FFFFFFF,
+        -790332482 & 0x7FFFFFFF,
+        -985981536 & 0x7FFFFFFF,
+    ]
+
+
+async def test_what_goes_to_a_partition_arrives_there_behind_what_was_published_before(line: Line) -> None:
+    """DayClosed goes to every partition, behind the day's transactions."""
+    events = [survey(number) for number in range(40)]
+    async with line.database.transaction() as session:
+        for event in events:
+            publish(session, event)
+        for partition in range(PARTITIONS):
+            publish(session, DayClosed(business_date=date(2026, 11, 24)), partition=partition)
+    async with line.relaying(), line.consuming():
+        await line.until(len(events) + PARTITIONS)
+    by_partition: dict[int, list[int]] = defaultdict(list)
+    for effect in await line.effects():
+        by_partition[effect.partition].append(effect.number)
+    assert set(by_partition) == set(range(PARTITIONS))
+    for numbers in by_partition.values():
+        assert numbers.count(-1) == 1
+        assert numbers[-1] == -1
+
+
+async def test_an_event_whose_transaction_commits_late_is_sent_before_those_that_came_after_it(line: Line) -> None:
+    """The first of two transactions to write to the outbox commits last: its rows have the lower ids."""
+    customer = new_id()
+    async with line.relaying(), line.consuming(), AsyncSession(line.database.jobs) as late:
+        publish(late, survey(1, customer))
+        await write_outbox(late)
+        await line.publish(survey(2, customer))
+        await line.publish(survey(3, customer))
+        assert await line.rows("select count(*) from outbox") == [(2,)], "not yet, for the first is not there"
+        await late.commit()
+        assert await line.until(3) == [1, 2, 3]
+
+
+async def test_events_of_a_commutative_handler_come_at_once_and_the_others_in_runs(line: Line) -> None:
+    calls: list[tuple[str, list[int]]] = []
+
+    async def surveys(session: AsyncSession, deliveries: object) -> None:
+        calls.append(("surveys", [delivery.event.score for delivery in deliveries]))  # type: ignore[attr-defined]
+        await note(session, deliveries)  # type: ignore[arg-type]
+
+    async def life_events(session: AsyncSession, deliveries: object) -> None:
+        calls.append(("life events", [-1 for _ in deliveries]))  # type: ignore[attr-defined]
+        await note(session, deliveries)  # type: ignore[arg-type]
+
+    def subscriptions(commutative: bool) -> Subscriptions:
+        subscribed = Subscriptions(line.group)
+        subscribed.on(SurveyReported, surveys, commutative=commutative)
+        subscribed.on(LifeEventReported, life_events)
+        return subscribed
+
+    customer = new_id()
+    mixed = (survey(1, customer), survey(2, customer), life_event(customer), survey(3, customer), life_event(customer))
+    await line.publish(*mixed)
+    await line.relay()
+    async with line.consuming(subscriptions(commutative=False)):
+        await line.until(5)
+    assert calls == [("surveys", [1, 2]), ("life events", [-1]), ("surveys", [3]), ("life events", [-1])]
+
+    calls.clear()
+    await line.publish(*mixed)
+    await line.relay()
+    async with line.consuming(subscriptions(commutative=True)):
+        await line.until(10)
+    assert calls == [("surveys", [1, 2, 3]), ("life events", [-1, -1])]
+
+
+async def test_known_events_that_nobody_here_hears_are_passed_by(line: Line) -> None:
+    subscriptions = Subscriptions(line.group)
+    subscriptions.on(SurveyReported, note)
+    await line.publish(life_event(), survey(1), life_event(), survey(2))
+    async with line.relaying(), line.consuming(subscriptions):
+        assert sorted(await line.until(2)) == [1, 2]
+    assert await line.letters() == []
