@@ -1,6 +1,6 @@
 """Alerts: raised once, for those who look after the customer; closed by what ends them."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from uuid import UUID
 
 import pytest
@@ -40,7 +40,7 @@ async def customer(scoring: ServiceUnderTest) -> UUID:
     return customer_id
 
 
-def outcome(customer_id: UUID, alert_id: UUID, day: object = TODAY) -> RetentionOutcomeRecorded:
+def outcome(customer_id: UUID, alert_id: UUID, day: date = TODAY) -> RetentionOutcomeRecorded:
     return RetentionOutcomeRecorded(
         customer_id=customer_id,
         outcome_id=new_id(),

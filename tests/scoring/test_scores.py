@@ -83,6 +83,20 @@ async def test_transactions_of_the_open_day_wait_for_its_close(scoring: ServiceU
     assert await points_of(scoring, customer) == 0
 
 
+async def test_transactions_that_come_before_the_day_before_them_closes_count_on_their_day(
+    scoring: ServiceUnderTest, customer: UUID
+) -> None:
+    account = new_id()
+    await scoring.deliver([salaries(customer, account, days_ago(45))])
+    await close(scoring, days_ago(2))
+    today = transaction(account, TODAY, 1_00, kind=TransactionKind.SALARY)
+    await scoring.deliver([posted(customer, transaction(account, days_ago(1)), today)])
+    await close(scoring, days_ago(1))
+    assert await points_of(scoring, customer) == 25
+    await close(scoring, TODAY)
+    assert await points_of(scoring, customer) == 0
+
+
 async def test_a_late_transaction_has_the_days_since_its_own_scored_anew(
     scoring: ServiceUnderTest, customer: UUID
 ) -> None:

@@ -7,15 +7,14 @@ from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import any_, literal, select, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.types import Uuid
 
 from services.scoring.domain.alerts import OUTCOME, RECOVERY, Alert, follow, opens_on_open_day
 from services.scoring.domain.scorecard import MOST_POINTS
 from services.scoring.domain.scores import HeldReason, irrevocable_reasons
 from services.scoring.models import ChurnAlert, CustomerScore, RetentionOutcome
+from services.scoring.use_cases.arrays import date_array, is_among, uuid_array
 from services.scoring.use_cases.due import Days, mark_due
 from services.scoring.use_cases.reasons import stored, told
 from services.scoring.use_cases.rules import Rules
@@ -128,7 +127,7 @@ def _alert(row: ChurnAlert) -> Alert:
 async def _alerts_of(session: AsyncSession, customers: Sequence[UUID]) -> dict[UUID, list[ChurnAlert]]:
     rows = await session.scalars(
         select(ChurnAlert)
-        .where(ChurnAlert.customer_id == any_(literal(list(customers), ARRAY(Uuid))))
+        .where(is_among(ChurnAlert.customer_id, customers))
         .order_by(ChurnAlert.customer_id, ChurnAlert.raised_on)
         .execution_options(populate_existing=True)
     )
@@ -144,7 +143,7 @@ async def _endings_of(session: AsyncSession, customers: Sequence[UUID]) -> dict[
         return {}
     rows = await session.scalars(
         select(RetentionOutcome)
-        .where(RetentionOutcome.customer_id == any_(literal(list(customers), ARRAY(Uuid))))
+        .where(is_among(RetentionOutcome.customer_id, customers))
         .order_by(RetentionOutcome.recorded_at, RetentionOutcome.outcome_id)
     )
     found: dict[UUID, dict[UUID, Ending]] = defaultdict(dict)
@@ -163,7 +162,9 @@ _LOOK_AGAIN = text(
 async def _look_again(session: AsyncSession, days: Days) -> None:
     """A sent alert that closed stays closed; risk that a late event keeps high opens the next one a day later."""
     if days.first:
-        await session.execute(_LOOK_AGAIN, {"customers": list(days.first), "days": list(days.first.values())})
+        await session.execute(
+            _LOOK_AGAIN, {"customers": uuid_array(days.first), "days": date_array(days.first.values())}
+        )
 
 
 class _Change(NamedTuple):
@@ -315,7 +316,7 @@ async def review_open_day(
     histories = dict(zip(customers, await read_histories(session, customers), strict=True))
     scores = await session.scalars(
         select(CustomerScore)
-        .where(CustomerScore.customer_id == any_(literal(customers, ARRAY(Uuid))))
+        .where(is_among(CustomerScore.customer_id, customers))
         .execution_options(populate_existing=True)
     )
     cases = []

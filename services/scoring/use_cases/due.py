@@ -11,10 +11,11 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.scoring.use_cases.arrays import date_array, uuid_array
+
 _MARK = text(
     "insert into customer_score as s (customer_id, partition, due_on)"
-    " select * from unnest(cast(:customers as uuid[]), cast(:partitions as int[]), cast(:days as date[])) m (c, p, d)"
-    " order by c"
+    " select c, :partition, d from unnest(cast(:customers as uuid[]), cast(:days as date[])) m (c, d) order by c"
     " on conflict (customer_id) do update set due_on = least(s.due_on, excluded.due_on)"
     " where excluded.due_on < coalesce(s.due_on, 'infinity')"
 )
@@ -25,13 +26,15 @@ async def mark_due(session: AsyncSession, partition: int, days: Mapping[UUID, da
 
     `partition` is the one that a customer's events come in: the same in every topic.
     """
+    if not days:
+        return
     customers = sorted(days)
     await session.execute(
         _MARK,
         {
-            "customers": customers,
-            "partitions": [partition] * len(customers),
-            "days": [days[customer] for customer in customers],
+            "customers": uuid_array(customers),
+            "partition": partition,
+            "days": date_array(days[customer] for customer in customers),
         },
     )
 
@@ -41,6 +44,11 @@ class Days:
 
     def __init__(self, customers: Sequence[UUID] = ()) -> None:
         self.first: dict[UUID, date | None] = dict.fromkeys(customers)
+
+    @property
+    def touched(self) -> dict[UUID, date | None]:
+        """Without those of whom nothing changes."""
+        return {customer_id: day for customer_id, day in self.first.items() if day is not None}
 
     def touch(self, customer_id: UUID, *days: date | None) -> None:
         known = [day for day in (self.first.get(customer_id), *days) if day is not None]

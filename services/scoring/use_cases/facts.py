@@ -9,13 +9,12 @@ from datetime import date
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import any_, literal, select, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.types import Uuid
 
 from services.scoring.domain import history
 from services.scoring.models import Account, CustomerFact
+from services.scoring.use_cases.arrays import date_array, is_among, uuid_array
 from services.scoring.use_cases.due import Days, mark_due
 from services.scoring.use_cases.rules import Rules
 from shared.events import Delivery
@@ -113,9 +112,20 @@ async def record_facts(session: AsyncSession, partition: int, facts: Sequence[Ne
         else:
             continue
         newest[fact.fact_id] = fact
-    await mark_due(session, partition, days.first)
+    await mark_due(session, partition, days.touched)
     rows = [newest[fact_id] for fact_id in sorted(newest)]
-    await session.execute(_RECORD, {name: [getattr(row, name) for row in rows] for name in NewFact._fields})
+    await session.execute(
+        _RECORD,
+        {
+            "fact_id": uuid_array(row.fact_id for row in rows),
+            "customer_id": uuid_array(row.customer_id for row in rows),
+            "kind": [row.kind for row in rows],
+            "revision": [row.revision for row in rows],
+            "began_on": date_array(row.began_on for row in rows),
+            "ended_on": date_array(row.ended_on for row in rows),
+            "value": [row.value for row in rows],
+        },
+    )
 
 
 def _is_newer(fact: NewFact, before: NewFact) -> bool:
@@ -135,8 +145,7 @@ def _touched(before: NewFact, after: NewFact) -> list[date | None]:
 
 async def _known_facts(session: AsyncSession, fact_ids: Sequence[UUID]) -> dict[UUID, NewFact]:
     columns = [getattr(CustomerFact, name) for name in NewFact._fields]
-    wanted = CustomerFact.fact_id == any_(literal(list(fact_ids), ARRAY(Uuid)))
-    rows = await session.execute(select(*columns).where(wanted))
+    rows = await session.execute(select(*columns).where(is_among(CustomerFact.fact_id, fact_ids)))
     return {row.fact_id: NewFact(*row) for row in rows}
 
 
@@ -164,7 +173,6 @@ _TOUCH_FORMER_HOLDERS = text(
     "   where d.customer_id = a.customer_id and d.account_id = a.account_id) f"
     " where s.customer_id = a.customer_id"
 )
-_FIELDS = ("customer_id", "account_id", "currency", "revision", "kind", "opened_on", "matures_on", "closed_on")
 
 
 async def record_accounts(session: AsyncSession, deliveries: Sequence[Delivery[AccountChanged]]) -> None:
@@ -177,7 +185,7 @@ async def record_accounts(session: AsyncSession, deliveries: Sequence[Delivery[A
     days = Days([customer_id for customer_id, _ in newest])
     partition = deliveries[0].partition
     await mark_due(session, partition, days.first)
-    wanted = Account.account_id == any_(literal([account_id for _, account_id in newest], ARRAY(Uuid)))
+    wanted = is_among(Account.account_id, [account_id for _, account_id in newest])
     known = {(row.customer_id, row.account_id): row for row in await session.scalars(select(Account).where(wanted))}
     other_kind = []
     for account, event in newest.items():
@@ -191,12 +199,26 @@ async def record_accounts(session: AsyncSession, deliveries: Sequence[Delivery[A
             days.touch(event.customer_id, *_touched_by_account(before, event))
     for customer_id, _, day in await _first_booked(session, other_kind):
         days.touch(customer_id, day)
-    await mark_due(session, partition, days.first)
+    await mark_due(session, partition, days.touched)
     rows = [newest[account] for account in sorted(newest)]
-    await session.execute(_RECORD_ACCOUNT, {name: [getattr(row, name) for row in rows] for name in _FIELDS})
+    identities = {
+        "customer_id": uuid_array(row.customer_id for row in rows),
+        "account_id": uuid_array(row.account_id for row in rows),
+        "opened_on": date_array(row.opened_on for row in rows),
+    }
+    await session.execute(
+        _RECORD_ACCOUNT,
+        {
+            **identities,
+            "currency": [row.currency for row in rows],
+            "revision": [row.revision for row in rows],
+            "kind": [row.kind for row in rows],
+            "matures_on": date_array(row.matures_on for row in rows),
+            "closed_on": date_array(row.closed_on for row in rows),
+        },
+    )
     if known.keys() - newest.keys():
-        names = ("account_id", "customer_id", "opened_on")
-        await session.execute(_TOUCH_FORMER_HOLDERS, {name: [getattr(row, name) for row in rows] for name in names})
+        await session.execute(_TOUCH_FORMER_HOLDERS, identities)
 
 
 async def _first_booked(
@@ -206,7 +228,9 @@ async def _first_booked(
     if not accounts:
         return []
     customers, account_ids = zip(*accounts, strict=True)
-    rows = await session.execute(_FIRST_BOOKED, {"customers": list(customers), "accounts": list(account_ids)})
+    rows = await session.execute(
+        _FIRST_BOOKED, {"customers": uuid_array(customers), "accounts": uuid_array(account_ids)}
+    )
     return [(row.customer_id, row.account_id, row.day) for row in rows]
 
 
@@ -229,10 +253,10 @@ async def follow_customer_state(session: AsyncSession, deliveries: Sequence[Deli
     for customer_id in days.first:
         if before.get(customer_id) != after.get(customer_id):
             days.touch(customer_id, before.get(customer_id), after.get(customer_id))
-    await mark_due(session, partition, days.first)
+    await mark_due(session, partition, days.touched)
 
 
 async def _departures(session: AsyncSession, customer_ids: Sequence[UUID]) -> dict[UUID, date | None]:
-    wanted = customer_scope.c.customer_id == any_(literal(customer_ids, ARRAY(Uuid)))
+    wanted = is_among(customer_scope.c.customer_id, customer_ids)
     rows = await session.execute(select(customer_scope.c.customer_id, customer_scope.c.left_on).where(wanted))
     return {row.customer_id: row.left_on for row in rows}

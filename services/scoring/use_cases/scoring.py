@@ -15,6 +15,7 @@ from services.scoring.domain.features import measure
 from services.scoring.domain.scorecard import band_of
 from services.scoring.domain.scores import Scores, next_change, score
 from services.scoring.use_cases.alerts import Case, follow_alerts
+from services.scoring.use_cases.arrays import date_array, uuid_array
 from services.scoring.use_cases.reasons import stored
 from services.scoring.use_cases.rules import Rules
 from services.scoring.use_cases.windows import Known, read_known
@@ -136,11 +137,14 @@ async def _score(session: AsyncSession, rows: Sequence[Row[Any]], rules: Rules, 
 
 
 async def _score_days(session: AsyncSession, rows: Sequence[Row[Any]], rules: Rules) -> _Scored:
-    """Scores from the day before the first that is due, to have what it changes from."""
+    """Scores from the day before the first that is due, to have what it changes from, to as far as is foretold.
+
+    What is already known of days that are still open is looked at too: those customers are due on these days.
+    """
     first_day = min(row.due_on for row in rows).toordinal() - 1
     last_day = rows[0].last_closed_on.toordinal()
     customers = [row.customer_id for row in rows]
-    known = await read_known(session, customers, first_day, last_day, rules.home_currency)
+    known = await read_known(session, customers, first_day, last_day + HORIZON, rules.home_currency)
     features = measure(
         known.days,
         customer_of=known.customer_of,
@@ -203,17 +207,26 @@ async def _write(
     session: AsyncSession, scored: _Scored, changes: Sequence[Change], cause: Delivery[Any] | None
 ) -> None:
     """Stores what changed and when to look again, and tells of other bands."""
-    customers = [row.customer_id for row in scored.rows]
-    await session.execute(_FORGET, {"customers": customers, "starts": [row.due_on for row in scored.rows]})
+    ids = uuid_array(row.customer_id for row in scored.rows)
+    await session.execute(_FORGET, {"customers": ids, "starts": date_array(row.due_on for row in scored.rows)})
     if changes:
-        columns = zip(*changes, strict=True)
-        await session.execute(_WRITE, dict(zip(Change._fields, map(list, columns), strict=True)))
-    due = [next_change(scored.scores, customer, scored.last_day) for customer in range(len(customers))]
+        await session.execute(
+            _WRITE,
+            {
+                "customer_id": uuid_array(change.customer_id for change in changes),
+                "scored_on": date_array(change.scored_on for change in changes),
+                "points": [change.points for change in changes],
+                "band": [change.band for change in changes],
+                "reasons": [change.reasons for change in changes],
+                "currency": [change.currency for change in changes],
+            },
+        )
+    due = [next_change(scored.scores, customer, scored.last_day) for customer in range(len(scored.rows))]
     now = await session.execute(
         _SETTLE,
         {
-            "customers": customers,
-            "due": [None if day is None else date.fromordinal(day) for day in due],
+            "customers": ids,
+            "due": date_array(None if day is None else date.fromordinal(day) for day in due),
             "currencies": scored.known.currencies,
         },
     )

@@ -17,6 +17,7 @@ from services.scoring.domain.aggregates import (
     Transactions,
     aggregate,
 )
+from services.scoring.use_cases.arrays import uuid_array
 from services.scoring.use_cases.columns import copy_in, uuid_column
 from services.scoring.use_cases.due import mark_due
 from shared.events import Delivery
@@ -76,8 +77,8 @@ async def aggregate_transactions(session: AsyncSession, deliveries: Sequence[Del
     await session.execute(
         _ACCOUNTS,
         {
-            "customers": [customer_id for customer_id, _ in named],
-            "accounts": [account_id for _, account_id in named],
+            "customers": uuid_array(customer_id for customer_id, _ in named),
+            "accounts": uuid_array(account_id for _, account_id in named),
             "currencies": [currencies[account] for account in named],
         },
     )

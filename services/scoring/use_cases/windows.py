@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.scoring.domain.features import LOOKBACK, AccountDays
 from services.scoring.domain.history import FOREVER, OWN_MONEY, Account, Fact, History
+from services.scoring.use_cases.arrays import uuid_array
 from services.scoring.use_cases.columns import copy_out
 
 # Of an account that had several holders, the greatest revision says whose it is.
@@ -71,10 +72,10 @@ class Known:
 async def read_histories(session: AsyncSession, customers: Sequence[UUID]) -> list[History]:
     """Facts and departures, without accounts."""
     histories = [History() for _ in customers]
-    for row in await session.execute(_FACTS, {"customers": list(customers)}):
+    for row in await session.execute(_FACTS, {"customers": uuid_array(customers)}):
         fact = Fact(row.kind, row.began_on.toordinal(), _ordinal(row.ended_on), row.value)
         histories[row.customer - 1].facts.append(fact)
-    for row in await session.execute(_DEPARTURES, {"customers": list(customers)}):
+    for row in await session.execute(_DEPARTURES, {"customers": uuid_array(customers)}):
         histories[row.customer - 1].left = row.left_on.toordinal()
     return histories
 
@@ -82,9 +83,9 @@ async def read_histories(session: AsyncSession, customers: Sequence[UUID]) -> li
 async def read_known(
     session: AsyncSession, customers: Sequence[UUID], first_day: int, last_day: int, home_currency: str | None
 ) -> Known:
-    """What the days from `first_day` to `last_day` need; nothing that was booked later."""
+    """What the days from `first_day` to `last_day` need."""
     histories = await read_histories(session, customers)
-    rows = (await session.execute(_ACCOUNTS, {"customers": list(customers)})).all()
+    rows = (await session.execute(_ACCOUNTS, {"customers": uuid_array(customers)})).all()
     currencies = [home_currency or ""] * len(customers)
     for row in rows:
         customer = row.customer - 1
@@ -114,7 +115,7 @@ async def _read_days(
     session: AsyncSession, customers: Sequence[UUID], accounts: Sequence[UUID], first: date, last: date
 ) -> AccountDays:
     """Daily aggregates of the accounts, numbered from 0."""
-    parameters = {"customers": list(customers), "accounts": list(accounts), "first": first, "last": last}
+    parameters = {"customers": uuid_array(customers), "accounts": uuid_array(accounts), "first": first, "last": last}
     columns = dict(zip(AccountDays._fields, await copy_out(session, _DAYS, parameters, _DAY_TYPES), strict=True))
     columns["account"] -= 1
     is_stated = columns.pop("is_stated").astype(np.bool_)
