@@ -68,7 +68,7 @@ async def run_demo(settings: PlatformSettings, home: Home, console: Console) -> 
                 notification=NotificationSettings(smtp_port=smtp_port, smtp_tls=SmtpTls.NONE),
             )
         )
-        bank = asyncio.ensure_future(SampleBank(home, line, log, console).run())
+        bank = asyncio.ensure_future(SampleBank(home, line, postgres, log, console).run())
 
         def stop() -> None:
             bank.cancel()

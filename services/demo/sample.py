@@ -17,6 +17,7 @@ from services.demo.welcome import welcome
 from services.line import Line
 from shared.auth.principal import Role
 from shared.clock import system_clock
+from shared.embedded_postgres import EmbeddedPostgres
 from shared.messaging.embedded import EmbeddedLog
 
 log = structlog.get_logger(__name__)
@@ -26,8 +27,11 @@ KEEP_RECORDS = timedelta(days=7)
 
 
 class SampleBank:
-    def __init__(self, home: Home, line: Line, records: EmbeddedLog, console: Console) -> None:
+    def __init__(
+        self, home: Home, line: Line, postgres: EmbeddedPostgres, records: EmbeddedLog, console: Console
+    ) -> None:
         self._home = home
+        self._postgres = postgres
         self._line = line
         self._records = records
         self._console = console
@@ -69,6 +73,7 @@ class SampleBank:
         with self._console.status("Scoring twelve months …"):
             while not await is_quiet(self._line, self._records):  # noqa: ASYNC110 - five databases have to be asked
                 await asyncio.sleep(0.2)
+        await asyncio.to_thread(self._postgres.checkpoint)
         state.is_open = True
         self._home.write_state(state)
 
