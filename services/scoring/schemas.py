@@ -8,8 +8,8 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 from sqlalchemy import Row
 
+from services.scoring.domain.scorecard import sentence
 from services.scoring.models import ChurnAlert, CustomerScore, ScoreChange
-from services.scoring.use_cases.reasons import told
 from shared.events.scoring import AlertClosure, RiskBand
 
 
@@ -97,9 +97,14 @@ class DailyAggregateRead(BaseModel):
 
 
 def reasons_read(reasons: list[dict[str, Any]], as_of: date, currency: str) -> list[ReasonRead]:
+    """Stored reasons as a manager can say them on a day."""
     return [
-        ReasonRead(code=reason.code, points=reason.points, text=reason.text)
-        for reason in told(reasons, as_of, currency)
+        ReasonRead(
+            code=reason["code"],
+            points=reason["points"],
+            text=sentence(reason["code"], reason["figures"], as_of, currency),
+        )
+        for reason in reasons
     ]
 
 

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import httpx
 
 from shared.auth.principal import Principal
-from shared.events import Event
 from shared.events.corebanking import AccountKind, ComplaintOutcome, ContactChannel, LifeEventKind, TransactionKind
 from shared.events.customer import (
     AccountChanged,
@@ -23,6 +22,8 @@ from shared.ids import new_id
 from tests.harness import PARTITIONS, ServiceUnderTest, head_office
 
 TODAY = date(2026, 3, 31)
+
+T = TypeVar("T")
 
 
 def noon(day: date) -> datetime:
@@ -144,7 +145,7 @@ def until(last: date, days: int) -> list[date]:
     return [last - timedelta(days=n) for n in reversed(range(days))]
 
 
-def in_batches(events: Sequence[Event], sizes: Iterable[int]) -> Iterable[Sequence[Event]]:
+def in_batches(events: Sequence[T], sizes: Iterable[int]) -> Iterable[Sequence[T]]:
     at = 0
     for size in sizes:
         yield events[at : at + size]

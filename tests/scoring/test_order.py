@@ -183,14 +183,14 @@ async def test_any_order_and_batching_give_the_same_state(
         expected = await state(at_once, ALERTS)
     async with scoring_on(long_after) as in_pieces:
         for batch in in_batches(shuffled, sizes):
-            await deliver(in_pieces, batch)  # type: ignore[arg-type]
+            await deliver(in_pieces, batch)
             if dice.random() < 0.5:
                 await score_the_rest(in_pieces)
         await score_the_rest(in_pieces)
         assert await state(in_pieces, ALERTS) == expected
     async with scoring_on(TODAY) as as_news:
         for batch in in_batches(shuffled, sizes):
-            await deliver(as_news, batch)  # type: ignore[arg-type]
+            await deliver(as_news, batch)
         await score_the_rest(as_news)
         assert await state(as_news) == expected[:-1]
         alerts = await as_news.rows(ALERTS)
