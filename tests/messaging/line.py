@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
+from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -183,6 +184,10 @@ class Line:
         rows = await self.rows("select partition, next_offset from consumer_offset order by partition")
         return {partition: offset for partition, offset in rows if offset}
 
+    async def has_delivered(self, count: int) -> bool:
+        """Whether the consumer's offsets have moved by so many records."""
+        return sum((await self.offsets()).values()) >= count
+
     async def until(self, count: int) -> list[int]:
         """The numbers of the effects, once there are `count` of them."""
 
@@ -211,8 +216,16 @@ async def _earliest(earliest: Mapping[TopicPartition, int], _: Mapping[str, LogI
     return dict(earliest)
 
 
-async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = PATIENCE_SECONDS) -> None:
+async def eventually(holds: Callable[[], Awaitable[bool] | bool], seconds: float = PATIENCE_SECONDS) -> None:
     deadline = asyncio.get_running_loop().time() + seconds
-    while not await holds():
+    while True:
+        held = holds()
+        if held if isinstance(held, bool) else await held:
+            return
         assert asyncio.get_running_loop().time() < deadline, f"not so after {seconds:.0f} s"
         await asyncio.sleep(0.02)
+
+
+def sample(name: str, **labels: str) -> float:
+    """What Prometheus would be told now."""
+    return REGISTRY.get_sample_value(name, {"service": "scoring", **labels}) or 0.0
