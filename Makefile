@@ -2,6 +2,7 @@
 #   make demo          the whole line on http://127.0.0.1:8080 with a sample bank; Ctrl-C stops it
 #   make demo-reset    forgets the demo's bank
 #   make test          everything: format, lint, types, import contracts, migrations, documents, tests
+#   make demo-test     the demo killed with -9 ten times while it opens its bank, and compared with one undisturbed
 #   make compose-test  the containers: journeys through the gateway, then every container killed while events flow
 #   make up, down      the containers, to look at
 #   make format        puts the code into its format
@@ -10,7 +11,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo demo-reset test compose-test up down format lock installed-demo installed-dev
+.PHONY: help demo demo-reset test demo-test compose-test up down format lock installed-demo installed-dev
 .NOTPARALLEL:
 
 help:
@@ -37,6 +38,9 @@ test: installed-dev
 	@$(BIN)/branchline docs --check
 	$(call heading,tests: pytest)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+demo-test: installed-dev
+	@exec $(BIN)/python -m tests.demo
 
 compose-test: installed-dev
 	@exec $(BIN)/python -m tests.compose

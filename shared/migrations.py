@@ -11,6 +11,7 @@ from alembic import command, context, op
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, MetaData, text
+from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -37,6 +38,7 @@ def run_environment(service_metadata: MetaData) -> None:
 
 
 def _run(connection: Connection, targets: Sequence[MetaData]) -> None:
+    ischema_names["xid8"] = messaging.Xid8  # a type that SQLAlchemy cannot read back by itself
     partitions = set(connection.scalars(text("select relname from pg_class where relispartition")))
 
     def is_ours(_item: object, name: str | None, kind: str, is_reflected: bool, _match: object) -> bool:
