@@ -24,7 +24,7 @@ from tests.conftest import NewDatabase
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
-CODE = re.compile(r"`([^`\n]+)`")
+CODE = re.compile(r"`((?:[^`\n]|\n(?!\n))+)`")
 SUBCOMMANDS = re.compile(r"(?<![\w./-])(?:\.venv/bin/)?branchline ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?")
 TARGETS = re.compile(r"(?<![\w./-])make ([a-z.-]+)")
 IN_TREE = re.compile(r"(?:services|shared|feeds|tests|deploy|docs|requirements)/[\w./-]*|\.importlinter|\.ci/run")
@@ -60,9 +60,12 @@ def anchors(page: str) -> set[str]:
 
 def named_code(page: Path) -> Iterator[str]:
     """What stands in the typewriter's letters, in a line or in a block."""
-    written = read(page)
-    yield from FENCE.findall(written)
-    yield from CODE.findall(FENCE.sub("", written))
+    yield from FENCE.findall(read(page))
+    yield from inline(page)
+
+
+def inline(page: Path) -> list[str]:
+    return [" ".join(part.split()) for part in CODE.findall(FENCE.sub("", read(page)))]
 
 
 @pytest.mark.parametrize("page", pages(), ids=str)
@@ -95,7 +98,7 @@ def test_every_page_is_reached_from_the_readme() -> None:
 
 @pytest.mark.parametrize("page", hand_written(), ids=str)
 def test_every_file_that_a_page_names_is_there(page: Path) -> None:
-    named = set(filter(IN_TREE.fullmatch, CODE.findall(FENCE.sub("", read(page)))))
+    named = set(filter(IN_TREE.fullmatch, inline(page)))
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
 
 
