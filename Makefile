@@ -4,7 +4,7 @@
 #   make test          everything: format, lint, types, import contracts, migrations, documents, tests
 #   make demo-test     the demo killed with -9 ten times while it opens its bank, and compared with one undisturbed
 #   make compose-test  the containers: journeys through the gateway, then every container killed while events flow
-#   make up, down      the containers, to look at
+#   make up, down      the containers with an empty bank; down keeps what they hold
 #   make format        puts the code into its format
 #   make lock          locks requirements/*.in with hashes; UPGRADE=1 to newer versions
 
@@ -46,11 +46,11 @@ compose-test: installed-dev
 	@exec $(BIN)/python -m tests.compose
 
 up: .env
-	@deploy/compose/compose up --build --detach
-	@echo "Branchline answers on http://127.0.0.1:$${BRANCHLINE_PORT:-8080}/docs when 'docker ps' calls all of it healthy."
+	@$(compose) up --build --detach
+	@echo "Branchline is on http://127.0.0.1:$${BRANCHLINE_PORT:-8080}/docs, with an empty bank. 'make down' stops it and keeps its data."
 
 down:
-	@deploy/compose/compose down
+	@$(compose) down
 
 # Every checkout has secrets of its own; none are in the tree.
 .env:
@@ -87,6 +87,7 @@ installed-demo installed-dev: installed-%:
 venv_is_ours = { grep -q ' $(CURDIR)/\.venv$$' .venv/pyvenv.cfg && $(BIN)/python -c ''; } 2>/dev/null
 python_is_right = $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null
 pip = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+compose = $$(docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 heading = @printf '\n== %s\n' '$(1)'
 lock = cd requirements && ../$(BIN)/uv pip compile -q $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-emit-find-links $(2) -o $(1).txt $(1).in
