@@ -1,0 +1,77 @@
+"""A delivery continues its event's trace, and what it publishes carries it on."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.events import Delivery
+from shared.events.customer import LifeEventReported, SurveyReported
+from shared.ids import new_id
+from shared.messaging.outbox import publish
+from shared.messaging.subscriptions import Subscriptions
+from shared.telemetry import current_trace_id, current_traceparent, span_from, tracer_provider
+from tests.messaging.line import Line, eventually, life_event, note, survey
+
+
+@pytest.fixture(autouse=True)
+def traced() -> None:
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        trace.set_tracer_provider(tracer_provider("test"))
+
+
+def trace_of(traceparent: str | None) -> str:
+    assert traceparent is not None
+    return traceparent.split("-")[1]
+
+
+async def test_a_trace_goes_from_a_request_through_the_log_to_what_follows_from_it(line: Line) -> None:
+    seen: list[str | None] = []
+
+    async def tell(session: AsyncSession, deliveries: Sequence[Delivery[SurveyReported]]) -> None:
+        seen.append(current_trace_id())
+        for delivery in deliveries:
+            publish(session, life_event(delivery.event.customer_id), cause=delivery)
+
+    subscriptions = Subscriptions(line.group)
+    subscriptions.on(SurveyReported, tell)
+    subscriptions.on(LifeEventReported, note)
+    with span_from(None, "a request"):
+        begun = current_traceparent()
+        await line.publish(survey(1))
+    async with line.relaying(), line.consuming(subscriptions):
+        await line.until(1)
+    records = await line.log(SurveyReported.TOPIC)
+    assert {trace_of(dict(record.headers)["traceparent"].decode()) for record in records} == {trace_of(begun)}
+    assert seen == [trace_of(begun)]
+
+
+async def test_in_a_batch_each_event_passes_on_the_trace_of_its_own_cause(embedded: Line) -> None:
+    caused: dict[Any, str] = {}
+
+    async def tell(session: AsyncSession, deliveries: Sequence[Delivery[SurveyReported]]) -> None:
+        for delivery in deliveries:
+            publish(session, life_event(delivery.event.customer_id), cause=delivery)
+
+    subscriptions = Subscriptions(embedded.group)
+    subscriptions.on(SurveyReported, tell)
+    customers = [new_id() for _ in range(3)]
+    async with embedded.database.transaction() as session:
+        for customer in customers:
+            with span_from(None, "a request"):
+                publish(session, survey(1, customer))
+                caused[customer] = trace_of(current_traceparent())
+    await embedded.relay()
+    async with embedded.consuming(subscriptions):
+        await eventually(lambda: embedded.has_delivered(3))
+    rows = await embedded.rows("select key, traceparent from outbox")
+    assert {key: trace_of(traceparent) for key, traceparent in rows} == {
+        str(customer): trace_id for customer, trace_id in caused.items()
+    }
+
+
+async def test_without_a_trace_an_event_carries_none(embedded: Line) -> None:
+    await embedded.publish(survey(1))
+    assert await embedded.rows("select traceparent from outbox") == [(None,)]
