@@ -21,6 +21,13 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 
+SETTINGS = (
+    "timezone=UTC",
+    "lock_timeout=10s",
+    # A process that hangs in a transaction would hold its partition's offset, and every relay's horizon, for ever.
+    "idle_in_transaction_session_timeout=60s",
+)
+
 
 def service_metadata() -> MetaData:
     """Metadata whose constraints have names, so that a migration can change them."""
@@ -35,7 +42,7 @@ def _engine(url: str, pool_size: int) -> AsyncEngine:
         pool_timeout=10,
         pool_pre_ping=True,
         hide_parameters=True,  # what fails is logged, and parameters are customers' values
-        connect_args={"connect_timeout": 5, "options": "-c timezone=UTC -c lock_timeout=10s"},
+        connect_args={"connect_timeout": 5, "options": " ".join(f"-c {setting}" for setting in SETTINGS)},
     )
 
 

@@ -200,7 +200,7 @@ class Line:
     async def log(self, topic: str) -> list[Record]:
         """All that the log has of a topic, by partition."""
         source = self.transport.source()
-        await source.start(f"reader-{new_id().hex}", [topic], _earliest)
+        await source.start(f"reader-{new_id().hex}", [topic], earliest_positions)
         records: list[Record] = []
         try:
             while True:
@@ -212,7 +212,9 @@ class Line:
             await source.stop()
 
 
-async def _earliest(earliest: Mapping[TopicPartition, int], _: Mapping[str, LogIdentity]) -> dict[TopicPartition, int]:
+async def earliest_positions(
+    earliest: Mapping[TopicPartition, int], _: Mapping[str, LogIdentity]
+) -> dict[TopicPartition, int]:
     return dict(earliest)
 
 

@@ -7,11 +7,12 @@ import pytest
 from sqlalchemy import text
 
 from shared.events.customer import SurveyReported
+from shared.events.interaction import Outcome, RetentionOutcomeRecorded
 from shared.messaging.embedded import EmbeddedLog, EmbeddedSource
 from shared.messaging.faults import OffsetOutOfRange
 from shared.messaging.outbox import MOST_BYTES, EventTooLarge, publish
 from shared.messaging.records import NotSent, TopicPartition
-from tests.messaging.line import PARTITIONS, Line, _earliest, outgoing, survey
+from tests.messaging.line import PARTITIONS, Line, earliest_positions, outgoing, survey
 from tests.messaging.test_dead_letters import ended
 
 
@@ -60,7 +61,7 @@ async def test_a_fetch_takes_no_more_than_its_limit_and_something_of_every_parti
     sent += [outgoing(survey(number))._replace(partition=number % PARTITIONS) for number in range(20)]
     await embedded.send(*sent)
     source = EmbeddedSource(log_of(embedded))
-    await source.start("test", [SurveyReported.TOPIC], _earliest)
+    await source.start("test", [SurveyReported.TOPIC], earliest_positions)
     batches = await source.fetch(40, 0.1)
     await source.stop()
     assert sum(len(batch.records) for batch in batches) <= 40
@@ -72,7 +73,7 @@ async def test_a_source_sees_what_another_process_appends(embedded: Line) -> Non
     other = EmbeddedLog(log.engine.url.render_as_string(hide_password=False))
     await other.start([SurveyReported.TOPIC], PARTITIONS)
     source = EmbeddedSource(log)
-    await source.start("test", [SurveyReported.TOPIC], _earliest)
+    await source.start("test", [SurveyReported.TOPIC], earliest_positions)
     fetching = asyncio.ensure_future(source.fetch(10, 5))
     await asyncio.sleep(0.05)
     await other.send([outgoing(survey(1))])
@@ -91,8 +92,6 @@ async def test_a_place_that_is_not_there_is_refused(embedded: Line, where: Topic
 
 async def test_an_event_that_no_log_would_take_is_refused_where_it_is_published(embedded: Line) -> None:
     """In the outbox it would stand in the way of all that follow."""
-    from shared.events.interaction import Outcome, RetentionOutcomeRecorded
-
     huge = RetentionOutcomeRecorded(
         customer_id=survey(1).customer_id,
         outcome_id=survey(1).customer_id,

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 from asgi_lifespan import LifespanManager
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.events import Delivery
@@ -16,7 +17,7 @@ from shared.messaging.monitor import Monitor, Stalled
 from shared.service import Platform, Service, build_app
 from shared.settings import PlatformSettings
 from tests.harness import KnownTokens
-from tests.messaging.line import PATIENCE_SECONDS, Line, eventually, hearing, note, outgoing, sample, survey
+from tests.messaging.line import PARTITIONS, PATIENCE_SECONDS, Line, eventually, hearing, note, outgoing, sample, survey
 from tests.messaging.test_dead_letters import failing_for
 
 
@@ -42,9 +43,8 @@ async def test_lag_is_told_by_partition_and_is_none_when_all_is_delivered(
         await note(session, deliveries)
 
     def lag() -> float:
-        return sum(
-            sample("branchline_consumer_lag_events", topic=SurveyReported.TOPIC, partition=str(p)) for p in range(4)
-        )
+        name, topic = "branchline_consumer_lag_events", SurveyReported.TOPIC
+        return sum(sample(name, topic=topic, partition=str(partition)) for partition in range(PARTITIONS))
 
     await line.publish(*(survey(number) for number in range(50)))
     await line.relay()
@@ -110,8 +110,6 @@ async def test_the_outbox_and_dead_letters_are_counted(embedded: Line, monkeypat
         for code in ("unknown_event_type", "handler_failed"):
             await eventually(lambda code=code: sample("branchline_dead_letters", code=code) == 1)  # type: ignore[misc]
         async with embedded.database.transaction() as session:
-            from sqlalchemy import text
-
             await session.execute(text("delete from dead_letter"))
         await eventually(lambda: sample("branchline_dead_letters", code="handler_failed") == 0)
 
