@@ -11,7 +11,7 @@ import httpx
 
 from tests.compose.bank import open_bank
 from tests.compose.engine import ROOT, NoEngine, bring_base_images, flavours, reach_engine
-from tests.compose.line import Line, Unhealthy
+from tests.compose.line import DATABASES, Line, Unhealthy
 from tests.compose.quiet import wait_until_quiet
 from tests.compose.staff import Staff
 from tests.compose.stream import BATCH, Door, NoAnswer, Stream
@@ -42,11 +42,25 @@ def travel(line: Line) -> None:
     """The journey tests, through the gateway."""
     say(f"starting the line with {' '.join(line.compose)}")
     with line.up():
+        check_the_gate(line)
         say("journeys through the gateway")
         environment = {**os.environ, "BRANCHLINE_URL": line.url}
         command = [sys.executable, "-m", "pytest", "tests/journeys"]
         if subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, check=False).returncode:
             raise JourneyFailed("the journeys through the gateway failed")
+
+
+def check_the_gate(line: Line) -> None:
+    """What may be seen from outside is, and what may not is not."""
+    with httpx.Client(base_url=line.url, timeout=20, trust_env=False) as http:
+        apis = [f"/api/{service}/v1" for service in DATABASES]
+        seen = {path: http.get(path).status_code for api in apis for path in (f"{api}/docs", f"{api}/openapi.json")}
+        hidden = ["/metrics", "/healthz", "/readyz", *(f"/api/{service}/metrics" for service in DATABASES)]
+        wrong = {path: status for path, status in seen.items() if status != 200}
+        wrong |= {path: status for path in hidden if (status := http.get(path).status_code) != 404}
+        wrong |= {api: status for api in apis if (status := http.get(f"{api}/me").status_code) != 401}
+    if wrong:
+        raise Unhealthy(f"the gateway answers what it should not: {wrong}")
 
 
 def kill_everything(line: Line) -> dict[str, int]:
