@@ -33,6 +33,8 @@ branch head their branch and those below it, head office all; another role sees 
 **Problems.** Every operation that asks for a token may answer {everywhere}.
 An operation's own are named beside it.
 """
+RFC_9110 = {"Request Entity Too Large": "Content Too Large", "Unprocessable Entity": "Unprocessable Content"}
+"""What Python before 3.13 calls two statuses, and what they are called since 2022."""
 PREFIX = "#/components/schemas/"
 JSON_TYPES = ("application/json", "application/cloudevents+json", "application/cloudevents-batch+json")
 
@@ -105,7 +107,9 @@ def openapi(app: FastAPI) -> dict[str, Any]:
     document = app.openapi()
     for item in document["paths"].values():
         for operation in item.values():
-            operation["responses"] = dict(sorted(operation["responses"].items()))
+            responses = operation["responses"] = dict(sorted(operation["responses"].items()))
+            for response in responses.values():
+                response["description"] = RFC_9110.get(response["description"], response["description"])
     return document
 
 

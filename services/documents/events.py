@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def documents(line: DocumentedLine) -> Iterator[tuple[Path, str]]:
 def event_schema(golden: GoldenEvent) -> dict[str, Any]:
     """JSON Schema 2020-12 of an event's data."""
     event_type = golden.event_type
-    schema = msgspec.json.schema(event_type)
+    schema = _clean(msgspec.json.schema(event_type))
     own = schema["$defs"].pop(event_type.__name__)
     _name_instants(event_type, own)
     return {
@@ -78,10 +79,20 @@ def publisher(event_type: type[Event]) -> str:
 def _components() -> tuple[dict[type[Event], Mapping[str, Any]], dict[str, Any]]:
     """References to every event's schema, and the schemas."""
     types = [EVENT_TYPES[name] for name in sorted(EVENT_TYPES)]
-    references, components = msgspec.json.schema_components(types, ref_template=PREFIX + "{name}")
+    references, components = _clean(msgspec.json.schema_components(types, ref_template=PREFIX + "{name}"))
     for event_type, reference in zip(types, references, strict=True):
         _name_instants(event_type, components[reference["$ref"].removeprefix(PREFIX)])
     return dict(zip(types, references, strict=True)), dict(sorted(components.items()))
+
+
+def _clean(part: Any) -> Any:
+    """The same with docstrings that are indented in no version of Python: from 3.13 on the compiler does that."""
+    if isinstance(part, dict):
+        return {
+            key: cleandoc(value) if key == "description" and isinstance(value, str) else _clean(value)
+            for key, value in part.items()
+        }
+    return [_clean(item) for item in part] if isinstance(part, list | tuple) else part
 
 
 def _name_instants(event_type: type[Event], schema: dict[str, Any]) -> None:
@@ -217,7 +228,7 @@ def _page(line: DocumentedLine, golden: Mapping[str, GoldenEvent]) -> Iterator[s
         for name, each in here.items():
             yield from (f"### {name}", "")
             if description := each.event_type.__doc__:
-                yield from ("\n".join(line.strip() for line in description.strip().splitlines()), "")
+                yield from (cleandoc(description), "")
             yield f"{code(each.event_type.__name__)}, key {each.key}. Heard by {_heard(line, each)}."
             yield f"[JSON Schema](schemas/{name}.json)"
             yield ""
