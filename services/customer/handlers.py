@@ -32,28 +32,12 @@ class CoreBanking:
 def read_record(record: Record, now: datetime) -> Received | Unreadable:
     """CloudEvents' Kafka binding in either mode: attributes in `ce_` headers, or the whole event in the value."""
     value = record.value or b""
-    headers = {name: header.decode("utf-8", "replace") for name, header in record.headers}
+    headers = {name: (header or b"").decode("utf-8", "replace") for name, header in record.headers}
     if "ce_type" not in headers:
         return read_cloud_event(value, received_at=now)
     try:
-        occurred_at = datetime.fromisoformat(headers["ce_time"]) if "ce_time" in headers else now
-    except ValueError:
-        return Unreadable("malformed_cloud_event", "/time", "ce_time must be an RFC 3339 instant", value)
-    attributes = {
-        "specversion": "1.0",
-        "id": headers.get("ce_id", ""),
-        "source": headers.get("ce_source", ""),
-        "type": headers["ce_type"],
-    }
-    try:
-        payload = msgspec.json.encode({**attributes, "time": occurred_at, "data": msgspec.Raw(value or b"null")})
-    except ValueError:
-        return Unreadable("malformed_cloud_event", "/time", "ce_time must be an RFC 3339 instant", value)
-    return receive(
-        source=attributes["source"],
-        event_id=attributes["id"],
-        type_name=attributes["type"],
-        occurred_at=occurred_at,
-        data=value,
-        payload=payload,
-    )
+        occurred_at = msgspec.convert(headers["ce_time"], datetime) if "ce_time" in headers else now
+    except msgspec.ValidationError:
+        return Unreadable("malformed_cloud_event", "/time", "ce_time must be an RFC 3339 instant")
+    source, event_id = headers.get("ce_source", ""), headers.get("ce_id", "")
+    return receive(source, event_id, headers["ce_type"], occurred_at, value, received_at=now)

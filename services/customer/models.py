@@ -72,7 +72,8 @@ class Customer(Base):
         CodePointText, comment="the name as it is searched: case folded, one space"
     )
     birth_on: Mapped[date | None]
-    phone: Mapped[str | None] = mapped_column(index=True)
+    phone: Mapped[str | None]
+    phone_key: Mapped[str | None] = mapped_column(index=True, comment="its digits, by which it is searched")
     email: Mapped[str | None]
     address: Mapped[str | None]
     household_id: Mapped[str | None]
@@ -137,7 +138,16 @@ class Posting(Base):
     """The ledger, hash-partitioned by account. Its primary key is the permanent guard against doubles."""
 
     __tablename__ = "posting"
-    __table_args__ = ({"postgresql_partition_by": "hash (account_id)"},)
+    __table_args__ = (
+        Index(
+            "uq_posting_reverses",
+            "account_id",
+            "reverses_transaction_id",
+            unique=True,
+            postgresql_where=text("reverses_transaction_id is not null"),
+        ),
+        {"postgresql_partition_by": "hash (account_id)"},
+    )
 
     account_id: Mapped[UUID] = mapped_column(primary_key=True)
     core_transaction_id: Mapped[str] = mapped_column(primary_key=True)
@@ -217,6 +227,7 @@ class KeptEvent(Base):
     __tablename__ = "kept_event"
     __table_args__ = (
         Index("ix_kept_event_waits_for", "waits_for", "source", postgresql_where=text("waits_for is not null")),
+        Index("ix_kept_event_code", "code", "kept_at", postgresql_where=text("waits_for is not null")),
     )
 
     source: Mapped[str] = mapped_column(primary_key=True)

@@ -4,7 +4,7 @@ from datetime import date, datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from services.customer.use_cases.receiving import Outcome
 from shared.events.corebanking import AccountKind, PartyRelation
@@ -44,10 +44,9 @@ class CustomerLookup(BaseModel):
 class CustomerSearch(BaseModel):
     """A body, not a query string: names and phones do not belong into logs of addresses."""
 
-    query: str = Field(
-        min_length=2,
-        max_length=200,
-        description="The beginning of a name or of a customer number, or a whole phone number.",
+    query: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)] = Field(
+        description="The beginning of a name (one character may be a family name) or of a customer number, or a whole"
+        " phone number.",
         examples=["lin"],
     )
 

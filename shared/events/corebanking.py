@@ -19,6 +19,7 @@ BankId = Annotated[str, Meta(min_length=1, max_length=64, description="An id of 
 Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$", description="ISO 4217.")]
 Minor = Annotated[int, Meta(ge=-(2**53), le=2**53, description="Minor units of the currency.")]
 Revision = Annotated[int, Meta(ge=0, le=2**53)]
+Instant = Annotated[datetime, Meta(tz=True)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
@@ -206,7 +207,7 @@ class ContactRecorded(CoreBankingEvent, frozen=True, kw_only=True, omit_defaults
     contact_id: BankId
     party_id: BankId
     channel: ContactChannel
-    occurred_at: datetime
+    occurred_at: Instant
     manager_id: BankId | None = None
     by_customer: bool = False
 
@@ -220,8 +221,8 @@ class ComplaintRecorded(CoreBankingEvent, frozen=True, kw_only=True, omit_defaul
     complaint_id: BankId
     revision: Revision
     party_id: BankId
-    opened_at: datetime
-    resolved_at: datetime | None = None
+    opened_at: Instant
+    resolved_at: Instant | None = None
     outcome: ComplaintOutcome | None = None
 
     @property
@@ -235,7 +236,7 @@ class SurveyAnswered(CoreBankingEvent, frozen=True, kw_only=True, omit_defaults=
     TYPE: ClassVar[str] = "corebanking.survey_answered.v1"
     survey_id: BankId
     party_id: BankId
-    answered_at: datetime
+    answered_at: Instant
     score: Annotated[int, Meta(ge=0, le=10)]
 
     @property

@@ -10,7 +10,8 @@ from sqlalchemy.exc import IntegrityError
 from services.customer.errors import CoreEventNotFound, TooManyEvents
 from services.customer.schemas import CoreEventRead, IngestionRead, KeptRead, ReceiptError
 from services.customer.settings import CustomerSettings
-from services.customer.use_cases.ingestion import Rules, get_core_event, receive_events
+from services.customer.use_cases.ingestion import Rules, receive_events
+from services.customer.use_cases.receipts import get_core_event
 from services.customer.use_cases.receiving import Outcome, Received, Unreadable, read_cloud_event
 from shared.auth.dependencies import require_scope
 from shared.web.problems import MalformedBody, TryAgain, UnsupportedMediaType, problems
@@ -85,7 +86,7 @@ def core_banking_router(settings: CustomerSettings, rules: Rules) -> APIRouter:
         return _summary(read)
 
     @router.get(
-        "/core-banking/events/{source}/{event_id}",
+        "/core-banking/events/{source:path}/{event_id}",
         dependencies=[require_scope(SCOPE)],
         responses=problems(CoreEventNotFound),
     )

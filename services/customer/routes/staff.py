@@ -8,7 +8,7 @@ from sqlalchemy import Row, select
 from services.customer.errors import BranchNotFound, ManagerNotFound
 from services.customer.models import Account, Branch, Manager, ReconciliationFinding
 from services.customer.schemas import BranchRead, ManagerRead, Money, ReconciliationFindingRead
-from services.customer.use_cases import branches
+from services.customer.use_cases import branches, managers
 from shared.web.paging import Ordering, Page, PageRequest
 from shared.web.problems import problems
 from shared.web.transaction import Session, service_router
@@ -50,7 +50,7 @@ async def list_managers(
 @router.get("/managers/{manager_id}", responses=problems(ManagerNotFound))
 async def read_manager(manager_id: str, session: Session) -> ManagerRead:
     """One relationship manager or branch head."""
-    return ManagerRead.model_validate(await branches.get_manager(session, manager_id))
+    return ManagerRead.model_validate(await managers.get_manager(session, manager_id))
 
 
 @router.get("/reconciliation-findings")

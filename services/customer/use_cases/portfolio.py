@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from services.customer.domain.names import end_of_prefix, search_key
+from services.customer.domain.names import end_of_prefix, phone_key, search_key
 from services.customer.errors import CustomerNotFound, UnknownManager
 from services.customer.models import Customer, Manager
 from services.customer.schemas import AssignmentUpdate
@@ -51,14 +51,14 @@ async def look_up_customers(session: AsyncSession, customer_ids: Sequence[UUID])
 
 async def search_customers(session: AsyncSession, query: str) -> Sequence[Customer]:
     """Up to 50 whose name or number begins with the query, or whose phone number it is; by name."""
-    key, number = search_key(query), query.strip()
+    number = query.strip()
     found = await session.scalars(
         select(Customer)
         .where(
             or_(
-                _begins(Customer.name_key, key),
+                _begins(Customer.name_key, search_key(query)),
                 _begins(Customer.customer_number, number),
-                Customer.phone == number,
+                Customer.phone_key == phone_key(number),
             )
         )
         .order_by(Customer.name_key, Customer.customer_id)
@@ -93,6 +93,7 @@ async def assign_customer(
     customer.deputy_manager_id = assignment.deputy_manager_id
     customer.is_assigned_here = True
     customer.version += 1
+    customer.updated_at = func.now()
     await session.flush()
     await announce_customers(session, [customer_id])
     return customer

@@ -1,22 +1,24 @@
 """An event of the core on its way in: what it is, and what became of it."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
+from functools import cache
 from hashlib import blake2b
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import msgspec
-from sqlalchemy import CollectionAggregate, any_, literal
-from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
+from services.customer.domain.dates import is_plausible, may_have_happened
 from shared.events import EVENT_TYPES, Undecodable, decode, encode
 from shared.events.base import undecodable
 from shared.events.corebanking import CoreBankingEvent
 
 C = TypeVar("C", bound=CoreBankingEvent)
-K = TypeVar("K")
+
+SAME_ID = "/id"
+"""Where an event points whose id another one has: that one counts, so this one never gives way to it."""
 
 
 class Outcome(StrEnum):
@@ -26,16 +28,15 @@ class Outcome(StrEnum):
     DUPLICATE = "duplicate"
 
 
-@dataclass(slots=True)
-class Received:
-    """`outcome` is what became of it so far; `payload` is the CloudEvent as it came."""
+class Received(msgspec.Struct, eq=False):
+    """`outcome` is what became of it so far; `data` is its payload as it came."""
 
     source: str
     event_id: str
     type: str
     occurred_at: datetime
     event: CoreBankingEvent
-    payload: bytes
+    data: bytes | msgspec.Raw
     fingerprint: int
     line: int = 0
     outcome: Outcome = Outcome.APPLIED
@@ -45,8 +46,11 @@ class Received:
     detail: str | None = None
 
     @property
-    def identity(self) -> tuple[str, str]:
-        return self.source, self.event_id
+    def cloud_event(self) -> bytes:
+        """In structured JSON, as it is kept."""
+        attributes = {"specversion": "1.0", "id": self.event_id, "source": self.source, "type": self.type}
+        data = msgspec.Raw(bytes(self.data) or b"null")
+        return msgspec.json.encode({**attributes, "time": self.occurred_at, "data": data})
 
     def hold(self, kind: str, named: str, pointer: str) -> None:
         """Keeps it until the `kind` that it names arrives."""
@@ -58,37 +62,64 @@ class Received:
         self.outcome, self.waits_for = Outcome.PARKED, None
         self.code, self.pointer, self.detail = code, pointer, detail
 
+    def try_again(self) -> None:
+        """Of a held one: what it waits for may be there."""
+        self.outcome = Outcome.APPLIED
+        self.waits_for = self.code = self.pointer = self.detail = None
+
     def is_a_duplicate(self) -> None:
         self.outcome = Outcome.DUPLICATE
 
-    def repeats(self, known: int) -> None:
+    def repeats(self, known: int, pointer: str = "/data") -> None:
         """It was here before: the same again, or a conflict with what was applied."""
         if known == self.fingerprint:
             self.is_a_duplicate()
         else:
-            self.park("conflicting_duplicate", "/data", "the same id came before with another payload")
+            self.park("conflicting_duplicate", pointer, "the same id came before with another payload")
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(msgspec.Struct, frozen=True):
     """What came cannot be received: it is no CloudEvent, or has no identity to be received under."""
 
     code: str
     pointer: str
     detail: str
-    payload: bytes
     line: int = 0
     event_id: str | None = None
 
 
-@dataclass(slots=True)
-class Arrivals:
-    """What the events of one transaction brought, as `kind:id` by source: held events may wait for it."""
+class Arrived:
+    """One source's events in one transaction, by type; and what they brought that held events may wait for."""
 
-    keys: set[tuple[str, str]] = field(default_factory=set)
+    def __init__(self, source: str, events: Sequence[Received], brought: set[str] | None = None) -> None:
+        self.source = source
+        self.events = events
+        self.brought: set[str] = set() if brought is None else brought
+        """As `kind:id`."""
+        self._by_type: dict[type[CoreBankingEvent], list[Received]] = {}
+        for event in events:
+            self._by_type.setdefault(type(event.event), []).append(event)
 
-    def add(self, source: str, kind: str, named: str) -> None:
-        self.keys.add((source, f"{kind}:{named}"))
+    def of(self, *types: type[C]) -> list[tuple[Received, C]]:
+        """Those still to be applied that are of one of the types, with their events."""
+        applied = Outcome.APPLIED
+        found: list[tuple[Received, Any]] = []
+        for event_type in types:
+            found += [(each, each.event) for each in self._by_type.get(event_type, ()) if each.outcome is applied]
+        return found
+
+    def named(self, field: str) -> set[str]:
+        """The ids that the events still to be applied have in a field."""
+        return {
+            getattr(each.event, field)
+            for event_type, events in self._by_type.items()
+            if field in event_type.__struct_fields__
+            for each in events
+            if each.outcome is Outcome.APPLIED
+        }
+
+    def held(self) -> list[Received]:
+        return [event for event in self.events if event.outcome is Outcome.HELD]
 
 
 class _CloudEvent(msgspec.Struct, frozen=True):
@@ -110,97 +141,121 @@ def read_cloud_event(payload: bytes, *, received_at: datetime, line: int = 0) ->
         envelope = _cloud_event.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
         wrong = undecodable(fault)
-        return Unreadable("malformed_cloud_event", wrong.pointer, wrong.detail, payload, line)
+        return Unreadable("malformed_cloud_event", wrong.pointer, wrong.detail, line)
     if envelope.specversion != "1.0":
-        return Unreadable("unknown_specversion", "/specversion", "specversion must be 1.0", payload, line, envelope.id)
+        return Unreadable("unknown_specversion", "/specversion", "specversion must be 1.0", line, envelope.id[:200])
     return receive(
-        source=envelope.source,
-        event_id=envelope.id,
-        type_name=envelope.type,
-        occurred_at=envelope.time or received_at,
-        data=envelope.data,
-        payload=payload,
+        envelope.source,
+        envelope.id,
+        envelope.type,
+        envelope.time or received_at,
+        envelope.data,
+        received_at=received_at,
         line=line,
     )
 
 
 def receive(
-    *,
     source: str,
     event_id: str,
     type_name: str,
     occurred_at: datetime,
     data: bytes | msgspec.Raw,
-    payload: bytes,
+    *,
+    received_at: datetime,
     line: int = 0,
 ) -> Received | Unreadable:
     for name, value in (("id", event_id), ("source", source), ("type", type_name)):
         if not 0 < len(value) <= MAX_ID_LENGTH or "\x00" in value:
             detail = f"{name} must have 1 to {MAX_ID_LENGTH} characters, none of them NUL"
-            return Unreadable("malformed_cloud_event", f"/{name}", detail, payload, line)
+            return Unreadable("malformed_cloud_event", f"/{name}", detail, line)
     if occurred_at.tzinfo is None:
-        return Unreadable("malformed_cloud_event", "/time", "time must have an offset", payload, line, event_id)
-    event: CoreBankingEvent = _NOTHING
-    wrong: Undecodable | None = None
+        return Unreadable("malformed_cloud_event", "/time", "time must have an offset", line, event_id)
+    payload = bytes(data)
     try:
-        event = _decode(type_name, data)
+        event = _decode(type_name, payload)
+        _refuse_implausible(event, occurred_at, received_at)
     except Undecodable as fault:
-        wrong = fault
-    hashed = bytes(data) if wrong else encode(event)
-    fingerprint = int.from_bytes(blake2b(hashed, digest_size=8).digest(), "big", signed=True)
-    received = Received(source, event_id, type_name, occurred_at, event, payload, fingerprint, line)
-    if wrong:
-        received.park(
-            wrong.code, f"/data{wrong.pointer}" if wrong.code != "unknown_event_type" else "/type", wrong.detail
-        )
-    return received
+        wrong = Received(source, event_id, type_name, occurred_at, _NOTHING, data, _fingerprint(payload), line)
+        wrong.park(fault.code, fault.pointer, fault.detail)
+        return wrong
+    fingerprint = _fingerprint(encode(event))
+    return Received(source, event_id, type_name, occurred_at, event, data, fingerprint, line)
 
 
 _NOTHING = CoreBankingEvent()
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
-def _decode(type_name: str, data: bytes | msgspec.Raw) -> CoreBankingEvent:
+def _fingerprint(payload: bytes) -> int:
+    """64 bits, by which the same payload is known again."""
+    return int.from_bytes(blake2b(payload, digest_size=8).digest(), "big", signed=True)
+
+
+def _decode(type_name: str, data: bytes) -> CoreBankingEvent:
+    """Raises Undecodable, its pointer from the CloudEvent's root."""
     event_type = EVENT_TYPES.get(type_name)
     if event_type is None or not issubclass(event_type, CoreBankingEvent):
-        raise Undecodable("unknown_event_type", "this type, or this version of it, is not known here")
-    if b"\\u0000" in bytes(data):
-        raise Undecodable("nul_character", "a NUL character cannot be stored")
-    event: CoreBankingEvent = decode(event_type, data)
+        raise Undecodable("unknown_event_type", "this type, or this version of it, is not known here", "/type")
+    if b"\\u0000" in data and _NUL.search(data):
+        raise Undecodable("nul_character", "a NUL character cannot be stored", "/data")
+    try:
+        event: CoreBankingEvent = decode(event_type, data)
+    except Undecodable as fault:
+        raise Undecodable(fault.code, fault.detail, f"/data{fault.pointer}") from None
     return event
 
 
-def by_source(identities: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """The ids of each source, in order: for look-ups by array, which take any number of ids."""
-    ids: dict[str, list[str]] = {}
-    for source, core_id in sorted(identities):
-        ids.setdefault(source, []).append(core_id)
-    return ids
+_PLANNED = frozenset({"matures_on", "closed_on", "left_on", "opened_on", "customer_since", "happened_on"})
 
 
-def any_of(ids: Sequence[str]) -> CollectionAggregate[bool]:
-    """For `column == any_of(ids)`."""
-    return any_(literal(ids, ARRAY(TEXT)))
+def _dates(annotation: Any) -> set[Any]:
+    parts = get_args(annotation)
+    return set().union(*map(_dates, parts)) if parts else {annotation}
 
 
-def of_type(received: Iterable[Received], *types: type[C]) -> list[tuple[Received, C]]:
-    """Those still to be applied that are of one of the types, with their events."""
-    return [(r, r.event) for r in received if r.outcome is Outcome.APPLIED and isinstance(r.event, types)]
+@cache
+def _dated(event_type: type[CoreBankingEvent]) -> tuple[tuple[str, bool], ...]:
+    """Its fields that hold a date or an instant, and whether that may lie ahead."""
+    return tuple(
+        (field.name, field.name in _PLANNED)
+        for field in msgspec.structs.fields(event_type)
+        if _dates(field.type) & {date, datetime}
+    )
+
+
+def _refuse_implausible(event: CoreBankingEvent, occurred_at: datetime, now: datetime) -> None:
+    """Raises Undecodable for dates that no bank can mean."""
+    if not (is_plausible(occurred_at) and may_have_happened(occurred_at, now)):
+        raise Undecodable("implausible_date", "the time lies too far back or ahead", "/time")
+    for name, planned in _dated(type(event)):
+        when = getattr(event, name)
+        if when is not None and not (is_plausible(when) and (planned or may_have_happened(when, now))):
+            raise Undecodable("implausible_date", "the date lies too far back or ahead", f"/data/{name}")
+
+
+def by_source(received: Iterable[Received]) -> dict[str, list[Received]]:
+    """In the sources' order, so that two transactions take them in the same."""
+    sources: dict[str, list[Received]] = {}
+    for event in received:
+        sources.setdefault(event.source, []).append(event)
+    return dict(sorted(sources.items()))
 
 
 def newest_revisions(
-    arrived: Sequence[tuple[Received, Any]],
-    known: dict[K, tuple[int, int]],
-    identity: Callable[[Received, Any], K],
+    arrived: Sequence[tuple[Received, C]],
+    known: dict[Any, tuple[int, int]],
+    identity: Callable[[C], Any],
     revision: Callable[[Any], int] = lambda event: event.revision,
-) -> dict[K, tuple[Received, Any]]:
+) -> dict[Any, tuple[Received, C]]:
     """The greatest revision of each thing, where it is newer than what is known as (revision, fingerprint).
 
     An older one is a duplicate: its news is out of date. An equal one with another payload is parked.
     """
-    newest: dict[K, tuple[Received, Any]] = {}
+    newest: dict[Any, tuple[Received, C]] = {}
     current = dict(known)
     for received, event in arrived:
-        key = identity(received, event)
+        key = identity(event)
         latest, fingerprint = current.get(key, (-1, 0))
         if revision(event) < latest:
             received.is_a_duplicate()

@@ -1,16 +1,16 @@
 """What other systems of the bank report about a customer: conversations, complaints, surveys, life events."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
+import msgspec
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.customer.models import Customer, ReportedFact
-from services.customer.use_cases.parties import find_customers, hold_for_parties
-from services.customer.use_cases.receiving import Received, any_of, by_source, newest_revisions, of_type
+from services.customer.use_cases.parties import find_customers
+from services.customer.use_cases.receiving import Arrived, newest_revisions
+from services.customer.use_cases.rows import ANY_ID, as_json, upsert
 from shared.events import Event
 from shared.events.corebanking import (
     ComplaintRecorded,
@@ -31,64 +31,62 @@ _KINDS: dict[type[CoreBankingEvent], str] = {
     SurveyAnswered: "survey",
     LifeEventRecorded: "life_event",
 }
-Identity = tuple[str, str, str]
-"""(source, kind, the bank's id)"""
+Identity = tuple[str, str]
+"""(kind, the bank's id), within a source"""
 
 
-def _identity(received: Received, event: Any) -> Identity:
+class _Fact(msgspec.Struct):
+    source: str
+    core_id: str
+    kind: str
+    customer_id: UUID
+    revision: int
+    fingerprint: int
+
+
+_KNOWN = text(
+    "select kind, core_id, revision, fingerprint, customer_id from reported_fact"  # noqa: S608 - no value is in it
+    f" where source = :source and core_id {ANY_ID}"
+)
+_WRITE = upsert("reported_fact", ["source", "core_id", "kind"], _Fact.__struct_fields__)
+
+
+def _identity(event: Reported) -> Identity:
     kind = _KINDS[type(event)]
-    return received.source, kind, getattr(event, f"{kind}_id")
+    return kind, getattr(event, f"{kind}_id")
 
 
-async def report_facts(session: AsyncSession, received: Sequence[Received]) -> None:
+def _revision(event: Reported) -> int:
+    return event.revision if isinstance(event, ComplaintRecorded) else 0
+
+
+async def report_facts(session: AsyncSession, arrived: Arrived) -> None:
     """Tells each fact once. A complaint has revisions; the others never change."""
-    arrived: list[tuple[Received, Reported]] = of_type(received, *REPORTED)
-    if not arrived:
+    reported = arrived.of(*REPORTED)
+    if not reported:
         return
-    customers = await find_customers(session, {(r.source, event.party_id) for r, event in arrived})
-    for event_received, event in arrived:
-        hold_for_parties(event_received, [(event.party_id, "/data/party_id")], customers)
-    arrived = of_type(received, *REPORTED)
-    identities = {_identity(r, event) for r, event in arrived}
-    known: dict[Identity, tuple[int, int]] = {}
-    for source, core_ids in by_source({(source, core_id) for source, _kind, core_id in identities}).items():
-        rows = await session.scalars(
-            select(ReportedFact).where(ReportedFact.source == source, ReportedFact.core_id == any_of(core_ids))
-        )
-        known |= {(f.source, f.kind, f.core_id): (f.revision, f.fingerprint) for f in rows}
-    newest = newest_revisions(arrived, known, _identity, revision=lambda event: getattr(event, "revision", 0))
+    customers = await find_customers(session, arrived.source, {event.party_id for _, event in reported})
+    for received, event in reported:
+        if event.party_id not in customers:
+            received.hold("party", event.party_id, "/data/party_id")
+    reported = arrived.of(*REPORTED)
+    wanted = as_json({_identity(event)[1] for _, event in reported})
+    rows = (await session.execute(_KNOWN, {"source": arrived.source, "ids": wanted})).all()
+    told = {(row.kind, row.core_id): row.customer_id for row in rows}
+    for received, event in reported:
+        if told.setdefault(_identity(event), customers[event.party_id]) != customers[event.party_id]:
+            received.park("party_mismatch", "/data/party_id", "it was reported of another party")
+    known = {(row.kind, row.core_id): (row.revision, row.fingerprint) for row in rows}
+    newest = newest_revisions(arrived.of(*REPORTED), known, _identity, _revision)
     facts = []
-    for identity, (event_received, event) in newest.items():
-        customer = customers[event_received.source, event.party_id]
-        facts.append(
-            {
-                "source": identity[0],
-                "kind": identity[1],
-                "core_id": identity[2],
-                "customer_id": customer.customer_id,
-                "revision": getattr(event, "revision", 0),
-                "fingerprint": event_received.fingerprint,
-            }
-        )
-        publish(
-            session,
-            _TOLD[type(event)](event, customer.customer_id, _fact_id(customer, identity)),
-            occurred_at=event_received.occurred_at,
-        )
+    for (kind, core_id), (received, event) in newest.items():
+        customer_id = customers[event.party_id]
+        facts.append(_Fact(arrived.source, core_id, kind, customer_id, _revision(event), received.fingerprint))
+        # The same fact has the same id, whenever it comes and however often.
+        fact_id = derived_id(customer_id, f"{arrived.source}/{kind}/{core_id}")
+        publish(session, _TOLD[type(event)](event, customer_id, fact_id), occurred_at=received.occurred_at)
     if facts:
-        upsert = insert(ReportedFact)
-        await session.execute(
-            upsert.on_conflict_do_update(
-                index_elements=["source", "kind", "core_id"],
-                set_={name: upsert.excluded[name] for name in ("revision", "fingerprint")},
-            ),
-            facts,
-        )
-
-
-def _fact_id(customer: Customer, identity: Identity) -> UUID:
-    """The same fact has the same id, whenever it comes and however often."""
-    return derived_id(customer.customer_id, "/".join(identity))
+        await session.execute(_WRITE, {"rows": as_json(facts)})
 
 
 def _contact(event: ContactRecorded, customer_id: UUID, fact_id: UUID) -> Event:

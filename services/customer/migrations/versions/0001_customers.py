@@ -57,6 +57,13 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("waits_for is not null"),
     )
+    op.create_index(
+        "ix_kept_event_code",
+        "kept_event",
+        ["code", "kept_at"],
+        unique=False,
+        postgresql_where=sa.text("waits_for is not null"),
+    )
     op.create_table(
         "posting",
         sa.Column("account_id", sa.Uuid(), nullable=False),
@@ -73,6 +80,13 @@ def upgrade() -> None:
         sa.Column("posted_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("account_id", "core_transaction_id", name=op.f("pk_posting")),
         postgresql_partition_by="hash (account_id)",
+    )
+    op.create_index(
+        "uq_posting_reverses",
+        "posting",
+        ["account_id", "reverses_transaction_id"],
+        unique=True,
+        postgresql_where=sa.text("reverses_transaction_id is not null"),
     )
     op.create_table(
         "received_event",
@@ -129,6 +143,7 @@ def upgrade() -> None:
         ),
         sa.Column("birth_on", sa.Date(), nullable=True),
         sa.Column("phone", sa.Text(), nullable=True),
+        sa.Column("phone_key", sa.Text(), nullable=True, comment="its digits, by which it is searched"),
         sa.Column("email", sa.Text(), nullable=True),
         sa.Column("address", sa.Text(), nullable=True),
         sa.Column("household_id", sa.Text(), nullable=True),
@@ -148,7 +163,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_customer_manager_id"), "customer", ["manager_id"], unique=False)
     op.create_index("ix_customer_name_key", "customer", ["name_key", "customer_id"], unique=False)
-    op.create_index(op.f("ix_customer_phone"), "customer", ["phone"], unique=False)
+    op.create_index(op.f("ix_customer_phone_key"), "customer", ["phone_key"], unique=False)
     op.create_table(
         "manager",
         sa.Column("manager_id", sa.Text(), nullable=False),
@@ -242,7 +257,8 @@ def upgrade() -> None:
     finding_visible = "exists (select 1 from account a where a.account_id = reconciliation_finding.account_id)"
     for statement in (
         "grant select on branch, manager, customer, account, account_party, reconciliation_finding to customer_api",
-        "grant update (manager_id, deputy_manager_id, is_assigned_here, version) on customer to customer_api",
+        "grant update (manager_id, deputy_manager_id, is_assigned_here, version, updated_at)"
+        " on customer to customer_api",
         "grant insert, update on customer_scope to customer_api",
         *scope_policy("customer", "customer", of_visible_customer("customer")),
         *scope_policy("customer", "account_party", of_visible_customer("account_party")),
@@ -261,7 +277,7 @@ def downgrade() -> None:
     op.drop_table("account")
     op.drop_index(op.f("ix_manager_branch_id"), table_name="manager")
     op.drop_table("manager")
-    op.drop_index(op.f("ix_customer_phone"), table_name="customer")
+    op.drop_index(op.f("ix_customer_phone_key"), table_name="customer")
     op.drop_index("ix_customer_name_key", table_name="customer")
     op.drop_index(op.f("ix_customer_manager_id"), table_name="customer")
     op.drop_index("ix_customer_customer_number", table_name="customer")
@@ -272,7 +288,11 @@ def downgrade() -> None:
         "ix_received_event_unapplied", table_name="received_event", postgresql_where=sa.text("outcome <> 'applied'")
     )
     op.drop_table("received_event")
+    op.drop_index(
+        "uq_posting_reverses", table_name="posting", postgresql_where=sa.text("reverses_transaction_id is not null")
+    )
     op.drop_table("posting")
+    op.drop_index("ix_kept_event_code", table_name="kept_event", postgresql_where=sa.text("waits_for is not null"))
     op.drop_index("ix_kept_event_waits_for", table_name="kept_event", postgresql_where=sa.text("waits_for is not null"))
     op.drop_table("kept_event")
     op.drop_table("business_day")

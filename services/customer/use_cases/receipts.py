@@ -1,0 +1,158 @@
+"""What became of each event of the core: its receipt, and its bytes while it is held or parked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.customer.errors import CoreEventNotFound
+from services.customer.models import KeptEvent, ReceivedEvent
+from services.customer.use_cases.receiving import SAME_ID, Arrived, Outcome, Received, read_cloud_event
+from services.customer.use_cases.rows import ANY_ID, as_json
+from shared.copying import copy_rows
+
+SETTLED = (Outcome.APPLIED, Outcome.DUPLICATE)
+_STRENGTH = {Outcome.PARKED: 0, Outcome.DUPLICATE: 1, Outcome.HELD: 2, Outcome.APPLIED: 3}
+
+_KNOWN = text(
+    f"select event_id, fingerprint, outcome from received_event where source = :source and event_id {ANY_ID}"  # noqa: S608
+)
+_RECEIPT = {"source": "text", "event_id": "text", "type": "text", "fingerprint": "int8", "outcome": "text"}
+# A wrong event does not take the place of a right one that waits; mended ones do.
+_CHANGE = text(
+    "update received_event r set type = n.type, fingerprint = n.fingerprint, outcome = n.outcome"
+    " from json_populate_recordset(cast(null as received_event), cast(:rows as json)) n"
+    " where r.source = :source and r.event_id = n.event_id and (r.outcome = 'parked'"
+    "   or r.outcome = 'held' and (n.outcome <> 'parked' or r.fingerprint = n.fingerprint))"
+)
+_FORGET = text(
+    "delete from kept_event k using json_populate_recordset(cast(null as received_event), cast(:rows as json)) n"
+    " where k.source = :source and k.event_id = n.event_id and k.pointer is distinct from :same_id"
+    " and (n.outcome <> 'held' or k.fingerprint <> n.fingerprint)"
+)
+_KEEP = text(
+    "insert into kept_event (source, event_id, fingerprint, waits_for, code, pointer, detail, payload)"
+    " select n.source, n.event_id, n.fingerprint, n.waits_for, n.code, n.pointer, n.detail, decode(n.base64, 'base64')"
+    " from json_to_recordset(cast(:rows as json)) n (source text, event_id text, fingerprint bigint, waits_for text,"
+    "   code text, pointer text, detail text, base64 text)"
+    " on conflict (source, event_id, fingerprint) do update"
+    " set waits_for = excluded.waits_for, code = excluded.code, pointer = excluded.pointer, detail = excluded.detail"
+)
+
+
+class _Receipt(msgspec.Struct):
+    event_id: str
+    type: str
+    fingerprint: int
+    outcome: Outcome
+
+
+class Receipts:
+    """The receipts of one source's events: those that were there, and those that there will be."""
+
+    def __init__(self, arrived: Arrived, known: set[str]) -> None:
+        self._arrived = arrived
+        self._known = known
+
+    @classmethod
+    async def of(cls, session: AsyncSession, arrived: Arrived, *, were_held: bool) -> "Receipts":
+        """Marks what came before under the same id; `were_held` says that all of them were until now.
+
+        What was parked or held may come again, mended.
+        """
+        if were_held:
+            return cls(arrived, {event.event_id for event in arrived.events})
+        ids = as_json([event.event_id for event in arrived.events])
+        rows = (await session.execute(_KNOWN, {"source": arrived.source, "ids": ids})).all()
+        settled = {event_id: fingerprint for event_id, fingerprint, outcome in rows if outcome in SETTLED}
+        for event in arrived.events:
+            if event.outcome is Outcome.APPLIED:
+                if (known := settled.get(event.event_id)) is None:
+                    settled[event.event_id] = event.fingerprint
+                else:
+                    event.repeats(known, SAME_ID)
+        return cls(arrived, {row[0] for row in rows})
+
+    async def write(self, session: AsyncSession) -> None:
+        """Notes the outcomes, and keeps what is held or parked."""
+        source, receipts = self._arrived.source, _strongest(self._arrived.events)
+        known = self._known
+        rows = (
+            (source, e.event_id, e.type, e.fingerprint, e.outcome.value)
+            for e in receipts.values()
+            if e.event_id not in known
+        )
+        await copy_rows(session, "received_event", _RECEIPT, rows)
+        if again := [event for event_id, event in receipts.items() if event_id in known]:
+            changed = [_Receipt(e.event_id, e.type, e.fingerprint, e.outcome) for e in again]
+            await session.execute(_CHANGE, {"source": source, "rows": as_json(changed)})
+            settled = [receipt for receipt in changed if receipt.outcome is not Outcome.PARKED]
+            await session.execute(_FORGET, {"source": source, "rows": as_json(settled), "same_id": SAME_ID})
+        kept = {
+            (event.event_id, event.fingerprint): event
+            for event in self._arrived.events
+            if event.code and (event.pointer == SAME_ID or receipts[event.event_id].outcome not in SETTLED)
+        }
+        if kept:
+            await session.execute(_KEEP, {"rows": as_json([_kept(event) for event in kept.values()])})
+
+
+def _strongest(events: Sequence[Received]) -> dict[str, Received]:
+    """For each id the event that it stands for: the one that was applied, if any was."""
+    strongest: dict[str, Received] = {}
+    for event in events:
+        other = strongest.setdefault(event.event_id, event)
+        if other is not event and _STRENGTH[other.outcome] < _STRENGTH[event.outcome]:
+            strongest[event.event_id] = event
+    return strongest
+
+
+def _kept(event: Received) -> dict[str, str | int | bytes | None]:
+    return {
+        "source": event.source,
+        "event_id": event.event_id,
+        "fingerprint": event.fingerprint,
+        "waits_for": event.waits_for,
+        "code": event.code,
+        "pointer": event.pointer,
+        "detail": event.detail,
+        "base64": event.cloud_event,
+    }
+
+
+_RELEASED = text(
+    "select payload from kept_event"  # noqa: S608 - no value is in it
+    f" where waits_for {ANY_ID} and (source = :source or waits_for like 'branch:%')"
+    " order by kept_at, source, event_id for update"
+)
+
+
+async def release_held(session: AsyncSession, arrived: Arrived, now: datetime) -> list[Received]:
+    """The held events that waited for what has arrived. A branch is the whole bank's, whoever tells of it."""
+    if not arrived.brought:
+        return []
+    rows = await session.scalars(_RELEASED, {"source": arrived.source, "ids": as_json(arrived.brought)})
+    read = [read_cloud_event(payload, received_at=now) for payload in rows]
+    return [event for event in read if isinstance(event, Received)]
+
+
+@dataclass(frozen=True)
+class CoreEvent:
+    """What became of an event, and why it is kept if it is."""
+
+    receipt: ReceivedEvent
+    kept: Sequence[KeptEvent]
+
+
+async def get_core_event(session: AsyncSession, source: str, event_id: str) -> CoreEvent:
+    """Raises CoreEventNotFound."""
+    receipt = await session.get(ReceivedEvent, (source, event_id))
+    if receipt is None:
+        raise CoreEventNotFound
+    kept = await session.scalars(
+        select(KeptEvent).where(KeptEvent.source == source, KeptEvent.event_id == event_id).order_by(KeptEvent.kept_at)
+    )
+    return CoreEvent(receipt, kept.all())
