@@ -310,9 +310,12 @@ async def review_open_day(
 ) -> None:
     """What days that are not yet closed do to alerts: an outcome closes one, what cannot be taken back may open one.
 
-    `touched` has for each customer the days on which something irrevocable happened.
+    `touched` has for each customer the days on which something irrevocable happened; none for one with an outcome.
     """
-    customers = sorted(touched)
+    open_days = {customer_id: _open_days(days, last_closed, rules) for customer_id, days in touched.items()}
+    customers = sorted(customer_id for customer_id, days in touched.items() if not days or open_days[customer_id])
+    if not customers:
+        return
     histories = dict(zip(customers, await read_histories(session, customers), strict=True))
     scores = await session.scalars(
         select(CustomerScore)
@@ -322,7 +325,7 @@ async def review_open_day(
     cases = []
     for row in scores:
         is_behind = last_closed is not None and row.due_on is not None and row.due_on <= last_closed
-        days = [] if is_behind else _open_days(touched[row.customer_id], last_closed, rules)
+        days = [] if is_behind else open_days[row.customer_id]
         first_day = last_closed or min(days, default=rules.day_of(rules.clock()))
         history = histories[row.customer_id]
         cases.append(

@@ -5,7 +5,7 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, any_, cast, literal
+from sqlalchemy import ColumnElement, cast, func, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Uuid
 
@@ -21,6 +21,6 @@ def date_array(days: Iterable[date | None]) -> str:
 
 
 def is_among(column: Any, ids: Iterable[UUID]) -> ColumnElement[bool]:
-    """Whether a column of ids holds one of these."""
-    among: ColumnElement[bool] = column == any_(cast(literal(uuid_array(ids)), ARRAY(Uuid)))
+    """Whether a column of ids holds one of these. The text is read once; `= any()` would read it for every row."""
+    among: ColumnElement[bool] = column.in_(select(func.unnest(cast(literal(uuid_array(ids)), ARRAY(Uuid)))))
     return among

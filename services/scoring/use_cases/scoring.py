@@ -29,7 +29,7 @@ HORIZON = 45
 """Days ahead for which a score is foretold, as it will be without any news; after them it is looked at again."""
 TOGETHER = 500
 """Customers whose days are in memory at once."""
-MOST_CUSTOMERS, MOST_DAYS = 20_000, 1_000_000
+MOST_CUSTOMERS, MOST_DAYS = 5_000, 300_000
 """What one transaction scores: customers, and days over all of them. The rest stays due."""
 
 _CLOSE = text(
