@@ -22,6 +22,7 @@ from shared.messaging.relay import Relay
 from shared.messaging.subscriptions import Subscriptions
 from shared.settings import PlatformSettings
 from shared.web.app import create_api
+from shared.web.dead_letters import dead_letters_router
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +47,11 @@ class Service:
     subscriptions: Subscriptions
     settings: Any
     jobs: Sequence[Job] = ()
+
+    @property
+    def all_routers(self) -> list[APIRouter]:
+        """Its own, and what every service has."""
+        return [*self.routers, dead_letters_router(self.subscriptions)]
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,7 @@ def build_app(service: Service, database: Database, platform: Platform, *, backg
         title=service.title,
         version=version("branchline"),
         description=service.description,
-        routers=service.routers,
+        routers=service.all_routers,
         settings=platform.settings,
         database=database,
         verifier=platform.verifier,

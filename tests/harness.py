@@ -162,5 +162,9 @@ def head_office(staff_id: str = "HO1") -> Principal:
     return Principal(subject=staff_id, role=Role.HEAD_OFFICE, staff_id=staff_id)
 
 
+def operator() -> Principal:
+    return Principal(subject="OP1", role=Role.OPERATOR)
+
+
 def program(*scopes: str) -> Principal:
     return Principal(subject="core-banking", role=Role.SERVICE, scopes=frozenset(scopes))

@@ -53,7 +53,7 @@ def _app(service: Service, platform: PlatformSettings) -> FastAPI:
         title=service.title,
         version="1",
         description=service.description,
-        routers=service.routers,
+        routers=service.all_routers,
         settings=platform,
     )
 
