@@ -2,6 +2,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, date, datetime, time
 
+import hypothesis
 import pytest
 
 from services.scoring.app import scoring_service
@@ -9,6 +10,9 @@ from services.scoring.settings import ScoringSettings
 from tests.conftest import NewDatabase
 from tests.harness import ServiceUnderTest, under_test
 from tests.scoring.bank import TODAY
+
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 ScoringOn = Callable[[date], AbstractAsyncContextManager[ServiceUnderTest]]
 

@@ -1,12 +1,12 @@
 """Scores follow from what happened, at the close of a day, for whoever may see the customer."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from uuid import UUID
 
 import pytest
 
 from shared.events.corebanking import AccountKind, ComplaintOutcome, LifeEventKind, TransactionKind
-from shared.events.customer import LifeEventReported
+from shared.events.customer import DayClosed, LifeEventReported
 from shared.events.scoring import RiskBand, RiskBandChanged
 from shared.ids import new_id
 from tests.harness import ServiceUnderTest, branch_head, head_office, manager, program
@@ -226,6 +226,21 @@ async def test_the_days_before_the_first_that_closed_have_no_score(scoring: Serv
     await close(scoring, days_ago(4))
     (change,) = (await read(scoring, f"/customers/{customer}/scores"))["items"]
     assert change["scored_on"] == str(days_ago(4))
+
+
+async def test_a_day_that_is_to_come_cannot_close(scoring: ServiceUnderTest, customer: UUID) -> None:
+    await close(scoring, TODAY)
+    await scoring.deliver([DayClosed(business_date=date(9999, 12, 31))], partition=0, parked=1)
+    assert (await read(scoring, f"/customers/{customer}/score"))["scored_on"] == str(TODAY)
+
+
+async def test_a_bank_may_close_days_of_long_ago(scoring: ServiceUnderTest, customer: UUID) -> None:
+    await scoring.deliver([complaint(customer, days_ago(3))])
+    await close(scoring, TODAY)
+    await close(scoring, date(1900, 1, 1))
+    (job,) = scoring.service.jobs
+    await job.run(scoring.database)
+    assert await points_of(scoring, customer) == 10
 
 
 async def test_a_manager_sees_their_own_customers_and_no_others(scoring: ServiceUnderTest) -> None:

@@ -1,6 +1,6 @@
 """Scoring: the customers whose score can have changed, on all the days that they are due for, at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.scoring.domain.features import measure
+from services.scoring.domain.features import LOOKBACK, measure
 from services.scoring.domain.scorecard import band_of
 from services.scoring.domain.scores import Scores, next_change, score
 from services.scoring.use_cases.alerts import Case, follow_alerts
@@ -27,8 +27,8 @@ from shared.messaging.outbox import publish
 
 HORIZON = 45
 """Days ahead for which a score is foretold, as it will be without any news; after them it is looked at again."""
-TOGETHER = 500
-"""Customers whose days are in memory at once."""
+CELLS = 400_000
+"""Days of customers that are in memory at once, at some 300 bytes each."""
 MOST_CUSTOMERS, MOST_DAYS = 5_000, 300_000
 """What one transaction scores: customers, and days over all of them. The rest stays due."""
 
@@ -49,10 +49,16 @@ _DUE = text(
 )
 
 
+class DayToCome(Exception):
+    """A day cannot be closed before it is there. To score all days until then would take for ever."""
+
+
 async def close_days(session: AsyncSession, deliveries: Sequence[Delivery[DayClosed]], rules: Rules) -> None:
     """Notes the days that closed, and scores the customers who are due unless it is history that is being loaded."""
     partition = deliveries[0].partition
     days = [delivery.event.business_date for delivery in deliveries]
+    if max(days) > rules.day_of(rules.clock()) + timedelta(days=1):
+        raise DayToCome(max(days))
     first = await session.scalar(_FIRST_CLOSED, {"partition": partition})
     await session.execute(_CLOSE, {"partition": partition, "first": min(days), "last": max(days)})
     if first is not None and min(days) < first:
@@ -101,9 +107,19 @@ async def score_due(session: AsyncSession, partition: int, rules: Rules, cause: 
         if some and days > MOST_DAYS:
             break
         some.append(row)
-    for at in range(0, len(some), TOGETHER):
-        await _score(session, some[at : at + TOGETHER], rules, cause)
+    for together in _in_pieces(some):
+        await _score(session, together, rules, cause)
     return len(some)
+
+
+def _in_pieces(rows: Sequence[Row[Any]]) -> Iterator[Sequence[Row[Any]]]:
+    """As many customers at once as fit into memory; those who are due from the earliest day on come first."""
+    at = 0
+    while at < len(rows):
+        width = (rows[at].last_closed_on - rows[at].due_on).days + LOOKBACK + HORIZON
+        many = max(1, CELLS // width)
+        yield rows[at : at + many]
+        at += many
 
 
 class Change(NamedTuple):
