@@ -13,8 +13,11 @@ from services.catalog import SERVICES
 from services.documents.apis import JSON_TYPES, Operation, example_of, openapi, operations, schemas_of
 from services.documents.line import DocumentedLine
 from services.documents.words import NoExample
+from shared.database import Database
+from shared.service import Platform, build_app
 from shared.web.problems import problem_types
 from tests.contracts.references import unresolved
+from tests.harness import KnownTokens, NoBroker
 
 SNAKE_CASE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
@@ -107,6 +110,18 @@ def document(service: str, line: DocumentedLine) -> Document:
 @pytest.fixture
 def found(service: str, line: DocumentedLine, document: Document) -> list[Operation]:
     return operations(line.apps[service], document)
+
+
+async def test_what_is_documented_is_what_is_served(service: str, line: DocumentedLine, document: Document) -> None:
+    database = Database("postgresql://nobody@/nothing", "postgresql://nobody@/nothing")
+    platform = Platform(
+        settings=line.platform,
+        verifier=KnownTokens(),  # type: ignore[arg-type] # the same one method
+        publisher=NoBroker(),
+        source=NoBroker,
+    )
+    served = openapi(build_app(line.services[service], database, platform, background=False))
+    assert {**served, "info": {**served["info"], "version": "1"}} == document
 
 
 def test_a_document_is_valid(document: Document) -> None:

@@ -7,18 +7,12 @@ from urllib.parse import unquote
 
 import prometheus_client
 import pytest
-from sqlalchemy import text
 from typer.main import get_command
 
 from services.cli import app
 from services.documents import ROOT
-from services.documents.golden import read_golden_event
 from services.documents.line import DocumentedLine
 from services.documents.settings import settings_classes
-from shared.ids import new_id
-from shared.messaging.dead_letters import Parked, park
-from shared.messaging.records import Outgoing, read_event
-from shared.messaging.relay import Relay
 from tests.conftest import NewDatabase
 
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
@@ -151,39 +145,7 @@ async def test_the_statements_of_the_operations_page_run(new_database: NewDataba
     database = await new_database("customer")
     async with database.jobs.connect() as connection:
         for statement in statements:
-            await connection.exec_driver_sql(statement.replace("'ID'", f"'{new_id()}'"))
-
-
-async def test_a_dead_letter_is_replayed_as_the_operations_page_says(new_database: NewDatabase) -> None:
-    """With its own id, instant and bytes, to the partition that it came from, and once."""
-    (replay,) = re.findall(r"^(with letter as .*?);", read(Path("docs/operations.md")), re.MULTILINE | re.DOTALL)
-    record = read_golden_event("scoring.churn_alert_raised.v1").record._replace(partition=3, offset=7)
-    database = await new_database("interaction")
-    async with database.transaction() as session:
-        await park(session, [Parked(record, "handler_failed", "ValueError in a handler, line 3")])
-    async with database.jobs.begin() as connection:
-        letter = await connection.scalar(text("select id from dead_letter"))
-        for _ in range(2):
-            await connection.exec_driver_sql(replay.replace("'ID'", f"'{letter}'"))
-    sent: list[Outgoing] = []
-    async with database.jobs.connect() as connection:
-        await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await Relay("interaction", database, _Collecting(sent)).relay_once(connection)
-    (again,) = sent
-    assert (again.topic, again.partition, again.key) == (record.topic, record.partition, record.key)
-    assert read_event(record._replace(value=again.value, headers=again.headers)) == read_event(record)
-
-
-class _Collecting:
-    """A publisher that keeps what it was given."""
-
-    def __init__(self, sent: list[Outgoing]) -> None:
-        self._sent = sent
-
-    async def send(self, records: list[Outgoing]) -> None:
-        self._sent += records
-
-    async def close(self) -> None: ...
+            await connection.exec_driver_sql(statement)
 
 
 def test_an_anchor_is_made_as_github_makes_it() -> None:
