@@ -6,7 +6,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.catalog import compose
-from services.serving import Server, end_streams, listen
+from services.serving import Server, collect_rarely, end_streams, listen
 from shared import telemetry
 from shared.auth.demo_issuer import DemoIssuer, create_issuer_app
 from shared.auth.tokens import IssuerKeys, TokenVerifier
@@ -52,6 +52,7 @@ async def serve_service(name: str, settings: PlatformSettings, host: str, port: 
         source=lambda: KafkaSource(kafka),
     )
     app = build_app(compose(name, settings), database, platform)
+    collect_rarely()
     await Server(app, on_exit=lambda: end_streams(app)).serve([listen(host, port)])
     await publisher.close()
 
