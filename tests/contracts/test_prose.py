@@ -137,6 +137,15 @@ def test_every_metric_that_a_page_names_is_counted(page: Path) -> None:
     assert named - counted == set()
 
 
+def test_every_code_of_an_event_that_is_held_or_parked_is_explained() -> None:
+    folders = (ROOT / "services" / "customer", ROOT / "shared")
+    source = "".join(path.read_text(encoding="utf-8") for folder in folders for path in folder.rglob("*.py"))
+    codes = set(re.findall(r"(?:park|Undecodable|Unreadable|Parked)\(\s*(?:\w+, )?\"([a-z_]+)\"", source))
+    codes |= {f"unknown_{kind}" for kind in re.findall(r"\.hold\(\"([a-z]+)\"", source)}
+    assert {"conflicting_duplicate", "unknown_account", "not_heard", "malformed_headers"} <= codes
+    assert codes - set(inline(Path("docs/operations.md"))) == set()
+
+
 async def test_the_statements_of_the_operations_page_run(new_database: NewDatabase) -> None:
     """In the customer service's database, which has all the tables that they name."""
     blocks = re.findall(r"^ *```sql\n(.*?)```", read(Path("docs/operations.md")), re.MULTILINE | re.DOTALL)
