@@ -1,6 +1,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, date, datetime, time
+from typing import Any
 
 import hypothesis
 import pytest
@@ -14,17 +15,17 @@ from tests.scoring.bank import TODAY
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
 
-ScoringOn = Callable[[date], AbstractAsyncContextManager[ServiceUnderTest]]
+ScoringOn = Callable[..., AbstractAsyncContextManager[ServiceUnderTest]]
 
 
 @pytest.fixture
 def scoring_on(new_database: NewDatabase) -> ScoringOn:
-    """Runs scoring, with an empty database, as if it were evening on a day."""
+    """Runs scoring, with an empty database and some settings, as if it were evening on a day."""
 
     @asynccontextmanager
-    async def run(today: date) -> AsyncIterator[ServiceUnderTest]:
+    async def run(today: date, **settings: Any) -> AsyncIterator[ServiceUnderTest]:
         now = datetime.combine(today, time(20), UTC)
-        service = scoring_service(ScoringSettings(load_pause_seconds=1e-6), clock=lambda: now)
+        service = scoring_service(ScoringSettings(load_pause_seconds=1e-6, **settings), clock=lambda: now)
         async with under_test(service, await new_database("scoring")) as scoring:
             yield scoring
 
