@@ -16,7 +16,7 @@ from shared.database import Database
 from shared.events import EVENT_TYPES, Event, decode, encode
 from shared.ids import new_id
 from shared.messaging.consumer import Consumer, Positions
-from shared.messaging.embedded import partition_of
+from shared.messaging.partitioning import partition_of
 from shared.messaging.positions import LogIdentity
 from shared.messaging.records import Batch, Outgoing, Record, TopicPartition, event_headers
 from shared.service import Platform, Service, build_app

@@ -12,9 +12,10 @@ from shared.messaging.records import Record, read_event_of, type_of
 from shared.messaging.subscriptions import Subscriptions
 from shared.messaging.tracing import delivering
 
-_DELIVER_ONCE = text(
-    "insert into delivered_event (event_id) select unnest(cast(:ids as uuid[]))"
-    " on conflict do nothing returning event_id"
+_KNOWN = text(
+    "with given as (select unnest(cast(:ids as uuid[])) as event_id), fresh as ("
+    " insert into delivered_event (event_id) select event_id from given on conflict do nothing returning event_id)"
+    " select event_id from given where event_id not in (select event_id from fresh)"
 )
 
 
@@ -55,6 +56,8 @@ async def deliver_once(session: AsyncSession, deliveries: Sequence[Delivery[Any]
     """Those of the deliveries that were never delivered before, each once, in order."""
     if not deliveries:
         return []
-    by_id = {delivery.id: delivery for delivery in reversed(deliveries)}
-    fresh = set((await session.scalars(_DELIVER_ONCE, {"ids": sorted(by_id)})).all())
-    return [delivery for delivery in deliveries if delivery.id in fresh and by_id[delivery.id] is delivery]
+    once = {delivery.id: delivery for delivery in reversed(deliveries)}
+    known = set((await session.scalars(_KNOWN, {"ids": list(once)})).all())
+    if not known and len(once) == len(deliveries):
+        return list(deliveries)
+    return [delivery for delivery in deliveries if delivery.id not in known and once[delivery.id] is delivery]

@@ -10,13 +10,13 @@ from contextlib import suppress
 from datetime import timedelta
 
 import msgspec
-from aiokafka.partitioner import murmur2
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from shared.copying import copy_rows
 from shared.messaging.faults import OffsetOutOfRange
+from shared.messaging.partitioning import partition_of
 from shared.messaging.positions import LogIdentity
 from shared.messaging.records import Batch, Headers, NotSent, Outgoing, Record, TopicPartition
 from shared.messaging.source import Positions
@@ -235,11 +235,6 @@ class EmbeddedSource:
 
 def _out_of_range(at: TopicPartition, offset: int) -> OffsetOutOfRange:
     return OffsetOutOfRange(f"{at.topic}/{at.partition} no longer has, or never had, offset {offset}")
-
-
-def partition_of(key: bytes, partitions: int) -> int:
-    """Kafka's own: murmur2 of the key, so that a key has the same partition on both transports."""
-    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
 
 
 def _encode_headers(headers: Headers) -> bytes:

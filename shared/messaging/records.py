@@ -5,8 +5,11 @@ CloudEvents 1.0, Kafka protocol binding, binary mode: attributes in `ce_` header
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
+
+import msgspec
 
 from shared.events import EVENT_TYPES, Delivery, Event, Undecodable, decode
 
@@ -62,31 +65,43 @@ class Publisher(Protocol):
     async def close(self) -> None: ...
 
 
-def event_headers(
-    event_id: UUID, event_type: str, occurred_at: datetime, traceparent: str | None
-) -> tuple[tuple[str, bytes], ...]:
+def event_headers(event_id: UUID, event_type: str, occurred_at: datetime, traceparent: str | None) -> Headers:
     headers = (
-        ("ce_specversion", b"1.0"),
+        _SPECVERSION,
         ("ce_id", str(event_id).encode()),
-        ("ce_type", event_type.encode()),
-        ("ce_source", event_type.partition(".")[0].encode()),
+        *_headers_of(event_type),
         ("ce_time", occurred_at.isoformat().encode()),
-        ("content-type", b"application/json"),
+        _JSON,
     )
     return (*headers, ("traceparent", traceparent.encode())) if traceparent else headers
 
 
+_SPECVERSION = ("ce_specversion", b"1.0")
+_JSON = ("content-type", b"application/json")
+
+
+@cache
+def _headers_of(event_type: str) -> Headers:
+    return ("ce_type", event_type.encode()), ("ce_source", event_type.partition(".")[0].encode())
+
+
 _MALFORMED = "ce_id must be a UUID and ce_time an RFC 3339 instant with an offset"
+
+
+_TYPES = {name.encode(): event_type for name, event_type in EVENT_TYPES.items()}
+_read_id = msgspec.json.Decoder(UUID).decode
 
 
 def type_of(headers: Mapping[str, bytes]) -> type[Event]:
     """Raises Undecodable for a record that does not say which of our events it is."""
     if headers.get("ce_specversion") != b"1.0":
         raise Undecodable("unknown_specversion", "ce_specversion must be 1.0")
-    name = headers.get("ce_type", b"").decode("utf-8", "replace")
-    event_type = EVENT_TYPES.get(name)
+    name = headers.get("ce_type", b"")
+    event_type = _TYPES.get(name)
     if event_type is None:
-        raise Undecodable("unknown_event_type", f"no event type {name[:200]!r} is known here")
+        raise Undecodable(
+            "unknown_event_type", f"no event type {name.decode('utf-8', 'replace')[:200]!r} is known here"
+        )
     return event_type
 
 
@@ -99,9 +114,9 @@ def read_event(record: Record) -> Delivery[Any]:
 def read_event_of(event_type: type[Event], headers: Mapping[str, bytes], record: Record) -> Delivery[Any]:
     """Raises Undecodable for a record that is not an event of this type."""
     try:
-        event_id = UUID(headers["ce_id"].decode())
+        event_id = _read_id(b'"%b"' % headers["ce_id"])
         occurred_at = datetime.fromisoformat(headers["ce_time"].decode())
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, msgspec.MsgspecError):
         raise Undecodable("malformed_headers", _MALFORMED) from None
     if occurred_at.tzinfo is None:
         raise Undecodable("malformed_headers", _MALFORMED)

@@ -83,13 +83,9 @@ class Relay:
             return 0
         outgoing = [
             Outgoing(
-                topic=row.topic,
-                key=row.key.encode(),
-                value=row.payload,
-                headers=event_headers(row.event_id, row.type, row.occurred_at, row.traceparent),
-                partition=row.partition,
+                topic, key.encode(), payload, event_headers(event_id, type_name, occurred_at, traceparent), partition
             )
-            for row in rows
+            for _, event_id, type_name, topic, key, partition, payload, occurred_at, traceparent in rows
         ]
         await self._stopping.unless(self._publisher.send(outgoing), grace=self.GRACE_SECONDS)
         await connection.execute(_DELETE, {"ids": [row.id for row in rows]})
