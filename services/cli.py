@@ -39,6 +39,8 @@ def demo() -> None:
     try:
         with home.in_use():
             asyncio.run(run_demo(settings, home, Console()))
+    except KeyboardInterrupt:
+        typer.echo("Stopped before it was up; the next start goes on from here.")
     except HomeInUse:
         raise refuse(f"a demo is running in {settings.home} already.") from None
     except OSError as fault:

@@ -1,6 +1,7 @@
 """Serves an ASGI application until a signal; streams are told to end before connections are waited for."""
 
 import gc
+import signal
 import socket
 from collections.abc import Callable
 from types import FrameType
@@ -13,7 +14,7 @@ GRACE_SECONDS = 3
 
 
 class Server(uvicorn.Server):
-    """uvicorn, calling `on_exit` at the first signal."""
+    """uvicorn, calling `on_exit` at a signal, which is then dealt with: it is not raised again at the end."""
 
     def __init__(self, app: ASGIApp, *, on_exit: Callable[[], None]) -> None:
         super().__init__(
@@ -29,9 +30,10 @@ class Server(uvicorn.Server):
         )
         self._on_exit = on_exit
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's
         self._on_exit()
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 def collect_rarely() -> None:
