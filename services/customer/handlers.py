@@ -35,9 +35,11 @@ def read_record(record: Record, now: datetime) -> Received | Unreadable:
     headers = {name: (header or b"").decode("utf-8", "replace") for name, header in record.headers}
     if "ce_type" not in headers:
         return read_cloud_event(value, received_at=now)
+    source, event_id = headers.get("ce_source", ""), headers.get("ce_id", "")
+    if headers.get("ce_specversion") != "1.0":
+        return Unreadable("unknown_specversion", "/specversion", "ce_specversion must be 1.0", event_id=event_id[:200])
     try:
         occurred_at = msgspec.convert(headers["ce_time"], datetime) if "ce_time" in headers else now
     except msgspec.ValidationError:
         return Unreadable("malformed_cloud_event", "/time", "ce_time must be an RFC 3339 instant")
-    source, event_id = headers.get("ce_source", ""), headers.get("ce_id", "")
     return receive(source, event_id, headers["ce_type"], occurred_at, value, received_at=now)

@@ -51,18 +51,11 @@ async def look_up_customers(session: AsyncSession, customer_ids: Sequence[UUID])
 
 async def search_customers(session: AsyncSession, query: str) -> Sequence[Customer]:
     """Up to 50 whose name or number begins with the query, or whose phone number it is; by name."""
-    number = query.strip()
+    matches = [_begins(Customer.name_key, search_key(query)), _begins(Customer.customer_number, query)]
+    if digits := phone_key(query):
+        matches.append(Customer.phone_key == digits)
     found = await session.scalars(
-        select(Customer)
-        .where(
-            or_(
-                _begins(Customer.name_key, search_key(query)),
-                _begins(Customer.customer_number, number),
-                Customer.phone_key == phone_key(number),
-            )
-        )
-        .order_by(Customer.name_key, Customer.customer_id)
-        .limit(MOST_FOUND)
+        select(Customer).where(or_(*matches)).order_by(Customer.name_key, Customer.customer_id).limit(MOST_FOUND)
     )
     return found.all()
 

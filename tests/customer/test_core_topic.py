@@ -1,0 +1,92 @@
+"""The core's topic: CloudEvents in either mode of the Kafka binding, the same use case as over HTTP."""
+
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from services.customer.handlers import CoreBanking
+from services.customer.use_cases.ingestion import Rules
+from shared.messaging.records import Record
+from tests.bank import SMALL_BANK, lines, posted, push
+from tests.harness import PARTITIONS, ServiceUnderTest
+
+NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
+T1 = msgspec.json.encode(posted("T1", 5))
+HEADERS = {
+    "ce_specversion": b"1.0",
+    "ce_id": b"t-1",
+    "ce_source": b"core",
+    "ce_type": posted("T1", 5).TYPE.encode(),
+    "ce_time": b"2026-03-01T09:00:00Z",
+}
+
+
+async def receive(customer: ServiceUnderTest, value: bytes | None, **headers: bytes) -> None:
+    record = Record("corebanking.events", 0, 0, b"any key", value, tuple(headers.items()))
+    async with customer.database.transaction() as session:
+        core = CoreBanking(Rules(PARTITIONS, 100), lambda: NOW)
+        await core.receive_core_events(session, [record])
+
+
+async def outcomes(customer: ServiceUnderTest) -> list[tuple[str, str]]:
+    rows = await customer.rows("select event_id, outcome from received_event where event_id like 't-%' order by 1")
+    return [(event_id, outcome) for event_id, outcome in rows]
+
+
+async def letters(customer: ServiceUnderTest) -> list[tuple[str, str]]:
+    return [(code, detail) for code, detail in await customer.rows("select code, detail from dead_letter")]
+
+
+async def test_binary_and_structured_mode_and_http_are_one_identity(customer: ServiceUnderTest) -> None:
+    await push(customer, SMALL_BANK)
+    await receive(customer, T1, **HEADERS)
+    await receive(customer, lines([posted("T1", 5)], ids="t"))
+    assert (await push(customer, [posted("T1", 5)], ids="t"))["duplicate"] == 1
+    assert await outcomes(customer) == [("t-1", "applied")]
+    assert await customer.count("posting") == 1
+    assert await letters(customer) == []
+
+
+async def test_what_the_topic_holds_back_http_can_release(customer: ServiceUnderTest) -> None:
+    await receive(customer, T1, **HEADERS)
+    assert await outcomes(customer) == [("t-1", "held")]
+    await push(customer, SMALL_BANK)
+    assert await outcomes(customer) == [("t-1", "applied")]
+
+
+@pytest.mark.parametrize(
+    ("value", "changed", "code"),
+    [
+        (T1, {"ce_id": b""}, "malformed_cloud_event"),
+        (T1, {"ce_source": b"s" * 201}, "malformed_cloud_event"),
+        (T1, {"ce_time": b"yesterday"}, "malformed_cloud_event"),
+        (T1, {"ce_time": b"2026-03-01T09:00:00"}, "malformed_cloud_event"),
+        (T1, {"ce_specversion": b"0.3"}, "unknown_specversion"),
+    ],
+)
+async def test_what_has_no_identity_is_a_dead_letter(
+    customer: ServiceUnderTest, value: bytes, changed: dict[str, bytes], code: str
+) -> None:
+    await receive(customer, value, **{**HEADERS, **changed})
+    assert [found for found, _ in await letters(customer)] == [code]
+    assert await outcomes(customer) == []
+
+
+@pytest.mark.parametrize("value", [None, b"", b"{", b"\xff", b"[" * 50_000, b"null", b"7", b"{}"])
+async def test_what_has_an_identity_and_no_sense_is_parked_under_it(
+    customer: ServiceUnderTest, value: bytes | None
+) -> None:
+    await receive(customer, value, **HEADERS)
+    assert await outcomes(customer) == [("t-1", "parked")]
+    assert await customer.count("kept_event") == 1
+    await push(customer, SMALL_BANK)
+    await receive(customer, T1, **HEADERS)
+    assert await outcomes(customer) == [("t-1", "applied")], "sent again, mended"
+    assert await customer.count("kept_event") == 0
+
+
+@pytest.mark.parametrize("value", [None, b"", b"{", b"null", b"[]", b"\xff\xfe"])
+async def test_a_record_that_is_no_event_is_a_dead_letter(customer: ServiceUnderTest, value: bytes | None) -> None:
+    await receive(customer, value)
+    assert len(await letters(customer)) == 1
