@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from services.catalog import SERVICES
+from services.dead_letters_cli import app as dead_letters
 from shared.settings import PlatformSettings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -152,6 +153,7 @@ def mail_sink(
 
 feed = typer.Typer(no_args_is_help=True, help="Turns a bank's files into core-banking events and pushes them.")
 app.add_typer(feed, name="feed")
+app.add_typer(dead_letters, name="dead-letters")
 
 
 @feed.command()

@@ -74,12 +74,15 @@ class ServiceUnderTest:
         self._offsets: dict[TopicPartition, int] = defaultdict(int)
         self._consumer = Consumer(service.name, database, NoBroker(), service.subscriptions)
 
+    def token(self, principal: Principal) -> str:
+        return self._tokens.token(principal)
+
     def http(self, principal: Principal) -> httpx.AsyncClient:
         """A client that speaks for `principal`, below /api/<service>/v1."""
         return httpx.AsyncClient(
             transport=httpx.ASGITransport(app=self.app, raise_app_exceptions=False),
             base_url=f"http://branchline.test/api/{self.service.name}/v1",
-            headers={"Authorization": f"Bearer {self._tokens.token(principal)}"},
+            headers={"Authorization": f"Bearer {self.token(principal)}"},
         )
 
     async def deliver(
