@@ -72,7 +72,7 @@ class AccountRead(Read):
         description="What the core stated last, and what was booked after that; null before the first transaction."
     )
     balance_on: date | None = Field(description="The day of the last transaction.")
-    transaction_count: int
+    transaction_count: int = Field(description="Booked so far, reversals included.", examples=[412])
     relation: PartyRelation | None = Field(default=None, description="The customer's relation to it.")
 
 
@@ -101,7 +101,7 @@ class ReceiptError(BaseModel):
 
     line: int = Field(description="Of NDJSON, or place in the batch, from 1.", examples=[3])
     id: str | None = Field(description="The event's id, where it could be read.", examples=["evt-2077"])
-    outcome: Outcome
+    outcome: Outcome = Field(examples=["parked"])
     code: str = Field(examples=["malformed_event"])
     pointer: str = Field(description="JSON pointer into the event.", examples=["/data/amount_minor"])
     detail: str = Field(examples=["Expected `int`, got `str`"])
@@ -110,18 +110,18 @@ class ReceiptError(BaseModel):
 class IngestionRead(BaseModel):
     """What became of the events: all that could be applied are, whatever became of the others."""
 
-    received: int
-    applied: int
-    held: int = Field(description="They name what has not arrived yet, and are applied when it does.")
-    parked: int = Field(description="They are wrong; send them again, mended, under the same id.")
-    duplicate: int
+    received: int = Field(examples=[3])
+    applied: int = Field(examples=[2])
+    held: int = Field(examples=[0], description="They name what has not arrived yet, and are applied when it does.")
+    parked: int = Field(examples=[1], description="They are wrong; send them again, mended, under the same id.")
+    duplicate: int = Field(examples=[0])
     errors: list[ReceiptError] = Field(description="The first 1,000 that are held or parked.")
 
 
 class KeptRead(Read):
     code: str = Field(examples=["unknown_account"])
     pointer: str | None = Field(examples=["/data/account_id"])
-    detail: str
+    detail: str = Field(examples=["the account that it names has not arrived yet; it is applied when that does"])
     waits_for: str | None = Field(examples=["account:A00004217-1"])
     kept_at: datetime
 
@@ -130,7 +130,7 @@ class CoreEventRead(BaseModel):
     source: str = Field(examples=["core"])
     id: str = Field(examples=["evt-2077"])
     type: str = Field(examples=["corebanking.transaction_posted.v1"])
-    outcome: Outcome
+    outcome: Outcome = Field(examples=["held"])
     received_at: datetime
     kept: list[KeptRead] = Field(description="What is held or parked under this id.")
 

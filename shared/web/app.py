@@ -4,9 +4,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Path
 from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import BaseModel, Field
 from starlette.middleware import Middleware
@@ -165,7 +165,9 @@ def _about(app: FastAPI, package: str) -> APIRouter:
         return [describe(problem) for problem in problem_types(package).values()]
 
     @router.get("/problems/{code}", responses=problems(NotFound))
-    async def read_problem(code: str) -> ProblemType:
+    async def read_problem(
+        code: Annotated[str, Path(description="The problem's `code`.", examples=["not_found"])],
+    ) -> ProblemType:
         """What a problem means and what to do about it: what its `type` points to."""
         problem = problem_types(package).get(code)
         if problem is None:

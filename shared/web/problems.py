@@ -55,11 +55,13 @@ class ProblemRead(BaseModel):
 class ProblemType(BaseModel):
     """What a problem's `type` answers."""
 
-    type: str
-    code: str
-    title: str
-    status: int
-    remedy: str = Field(description="What to do about it.")
+    type: str = Field(examples=["https://branchline.bank.example/api/customer/v1/problems/not_found"])
+    code: str = Field(examples=["not_found"])
+    title: str = Field(examples=["There is nothing here"])
+    status: int = Field(examples=[404])
+    remedy: str = Field(
+        examples=["Compare the path with the service's openapi.json."], description="What to do about it."
+    )
 
 
 class Problem(Exception):

@@ -1,6 +1,9 @@
 """Accounts, their balances, and where the core's figures do not agree."""
 
+from typing import Annotated
 from uuid import UUID
+
+from fastapi import Path
 
 from services.customer.errors import AccountNotFound, CustomerNotFound
 from services.customer.models import Account
@@ -8,6 +11,7 @@ from services.customer.schemas import AccountRead, Accounts, Money
 from services.customer.use_cases import accounts, portfolio
 from shared.events.corebanking import AccountKind, PartyRelation
 from shared.web.etag import ReadTag
+from shared.web.parameters import CustomerId
 from shared.web.problems import problems
 from shared.web.transaction import Session, service_router
 
@@ -15,7 +19,7 @@ router = service_router(tag="accounts")
 
 
 @router.get("/customers/{customer_id}/accounts", responses=problems(CustomerNotFound))
-async def list_accounts(customer_id: UUID, session: Session) -> Accounts:
+async def list_accounts(customer_id: CustomerId, session: Session) -> Accounts:
     """The accounts that a customer holds or has a relation to, with their balances."""
     await portfolio.get_customer(session, customer_id)
     found = await accounts.accounts_of_customer(session, customer_id)
@@ -23,7 +27,9 @@ async def list_accounts(customer_id: UUID, session: Session) -> Accounts:
 
 
 @router.get("/accounts/{account_id}", responses=problems(AccountNotFound))
-async def read_account(account_id: UUID, session: Session, tag: ReadTag) -> AccountRead:
+async def read_account(
+    account_id: Annotated[UUID, Path(description="The account's `account_id`.")], session: Session, tag: ReadTag
+) -> AccountRead:
     """One account and its balance as the core stated it last."""
     account = await accounts.get_account(session, account_id)
     tag.show(account.version)

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from sqlalchemy.exc import IntegrityError
 
 from services.customer.errors import CoreEventNotFound, TooManyEvents
@@ -14,7 +15,7 @@ from services.customer.use_cases.ingestion import Rules, receive_events
 from services.customer.use_cases.receipts import get_core_event
 from services.customer.use_cases.receiving import Outcome, Received, Unreadable, read_cloud_event
 from shared.auth.dependencies import require_scope
-from shared.web.problems import MalformedBody, TryAgain, UnsupportedMediaType, problems
+from shared.web.problems import BodyTooLarge, MalformedBody, TryAgain, UnsupportedMediaType, problems
 from shared.web.transaction import TIMEOUT, JobSession, service_router
 
 SCOPE = "corebanking:write"
@@ -66,7 +67,7 @@ def core_banking_router(settings: CustomerSettings, rules: Rules) -> APIRouter:
     @router.post(
         "/core-banking/events",
         dependencies=[require_scope(SCOPE)],
-        responses=problems(MalformedBody, UnsupportedMediaType, TooManyEvents),
+        responses=problems(MalformedBody, UnsupportedMediaType, BodyTooLarge, TooManyEvents),
         openapi_extra={"requestBody": _BODY, TIMEOUT: settings.ingestion_timeout_seconds},
         max_body_size=settings.ingestion_body_limit_bytes,
     )
@@ -90,7 +91,11 @@ def core_banking_router(settings: CustomerSettings, rules: Rules) -> APIRouter:
         dependencies=[require_scope(SCOPE)],
         responses=problems(CoreEventNotFound),
     )
-    async def read_core_event(source: str, event_id: str, session: JobSession) -> CoreEventRead:
+    async def read_core_event(
+        source: Annotated[str, Path(description="The `source` that it was sent with.", examples=["core"])],
+        event_id: Annotated[str, Path(description="The `id` that it was sent with.", examples=["evt-2077"])],
+        session: JobSession,
+    ) -> CoreEventRead:
         """What became of one event."""
         found = await get_core_event(session, source, event_id)
         return CoreEventRead(

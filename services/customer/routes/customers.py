@@ -1,7 +1,6 @@
 """Customers: found, read, given to a manager."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Depends, Query
 
@@ -13,6 +12,7 @@ from shared.auth.dependencies import require_role
 from shared.auth.principal import Role
 from shared.web.etag import PreconditionRequired, ReadTag, SeenTag, StaleVersion
 from shared.web.paging import Ordering, Page, PageRequest
+from shared.web.parameters import CustomerId, OfBranch, OfManager
 from shared.web.problems import problems
 from shared.web.transaction import Session, service_router
 
@@ -30,8 +30,8 @@ Paging = Annotated[PageRequest, Depends(orderings)]
 async def list_customers(
     session: Session,
     page: Paging,
-    branch_id: Annotated[str | None, Query(max_length=64, examples=["B01"])] = None,
-    manager_id: Annotated[str | None, Query(max_length=64, examples=["M0107"])] = None,
+    branch_id: OfBranch = None,
+    manager_id: OfManager = None,
     is_assigned: Annotated[bool | None, Query(description="Whether a manager looks after them.")] = None,
     has_left: Annotated[bool | None, Query(description="Whether they have left the bank.")] = None,
 ) -> Page[CustomerRead]:
@@ -41,7 +41,7 @@ async def list_customers(
 
 
 @router.get("/customers/{customer_id}", responses=problems(CustomerNotFound))
-async def read_customer(customer_id: UUID, session: Session, tag: ReadTag) -> CustomerRead:
+async def read_customer(customer_id: CustomerId, session: Session, tag: ReadTag) -> CustomerRead:
     """One customer."""
     customer = await portfolio.get_customer(session, customer_id)
     tag.show(customer.version)
@@ -67,7 +67,9 @@ async def search_customers(body: CustomerSearch, session: Session) -> Customers:
     dependencies=[require_role(Role.BRANCH_HEAD, Role.HEAD_OFFICE)],
     responses=problems(CustomerNotFound, UnknownManager, StaleVersion, PreconditionRequired),
 )
-async def assign_customer(customer_id: UUID, body: AssignmentUpdate, session: Session, seen: SeenTag) -> CustomerRead:
+async def assign_customer(
+    customer_id: CustomerId, body: AssignmentUpdate, session: Session, seen: SeenTag
+) -> CustomerRead:
     """Gives a customer to a manager and a deputy. Afterwards the core's own assignment no longer counts."""
     customer = await portfolio.assign_customer(session, customer_id, body, seen)
     seen.show(customer.version)

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Query
+from fastapi import Depends, Path
 from sqlalchemy import Row, select
 
 from services.customer.errors import BranchNotFound, ManagerNotFound
@@ -10,6 +10,7 @@ from services.customer.models import Account, Branch, Manager, ReconciliationFin
 from services.customer.schemas import BranchRead, ManagerRead, Money, ReconciliationFindingRead
 from services.customer.use_cases import branches, managers
 from shared.web.paging import Ordering, Page, PageRequest
+from shared.web.parameters import OfBranch
 from shared.web.problems import problems
 from shared.web.transaction import Session, service_router
 
@@ -29,7 +30,9 @@ async def list_branches(session: Session, page: Annotated[PageRequest, Depends(b
 
 
 @router.get("/branches/{branch_id}", responses=problems(BranchNotFound))
-async def read_branch(branch_id: str, session: Session) -> BranchRead:
+async def read_branch(
+    branch_id: Annotated[str, Path(description="The bank's code of the branch.", examples=["B01"])], session: Session
+) -> BranchRead:
     """One branch."""
     return BranchRead.model_validate(await branches.get_branch(session, branch_id))
 
@@ -38,7 +41,7 @@ async def read_branch(branch_id: str, session: Session) -> BranchRead:
 async def list_managers(
     session: Session,
     page: Annotated[PageRequest, Depends(manager_orderings)],
-    branch_id: Annotated[str | None, Query(max_length=64, examples=["B01"])] = None,
+    branch_id: OfBranch = None,
 ) -> Page[ManagerRead]:
     """The bank's relationship managers and branch heads."""
     query = select(Manager)
@@ -48,7 +51,9 @@ async def list_managers(
 
 
 @router.get("/managers/{manager_id}", responses=problems(ManagerNotFound))
-async def read_manager(manager_id: str, session: Session) -> ManagerRead:
+async def read_manager(
+    manager_id: Annotated[str, Path(description="The bank's id of the manager.", examples=["M0107"])], session: Session
+) -> ManagerRead:
     """One relationship manager or branch head."""
     return ManagerRead.model_validate(await managers.get_manager(session, manager_id))
 

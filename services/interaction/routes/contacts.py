@@ -1,8 +1,9 @@
 """Conversations with customers."""
 
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from services.interaction.errors import AlertNotFound, ContactNotFound, CustomerNotFound
 from services.interaction.schemas import ContactCreate, ContactRead
@@ -10,6 +11,7 @@ from services.interaction.settings import InteractionSettings
 from services.interaction.use_cases import contacts
 from shared.auth.dependencies import Actor
 from shared.web.etag import ReadTag
+from shared.web.parameters import CustomerId
 from shared.web.problems import problems
 from shared.web.transaction import Session, service_router
 
@@ -21,7 +23,12 @@ def contacts_router(settings: InteractionSettings) -> APIRouter:
         "/customers/{customer_id}/contacts", status_code=201, responses=problems(CustomerNotFound, AlertNotFound)
     )
     async def log_contact(
-        customer_id: UUID, body: ContactCreate, request: Request, response: Response, session: Session, actor: Actor
+        customer_id: CustomerId,
+        body: ContactCreate,
+        request: Request,
+        response: Response,
+        session: Session,
+        actor: Actor,
     ) -> ContactRead:
         """Logs a conversation with a customer, as yours.
 
@@ -33,7 +40,9 @@ def contacts_router(settings: InteractionSettings) -> APIRouter:
         return ContactRead.model_validate(contact)
 
     @router.get("/contacts/{contact_id}", responses=problems(ContactNotFound))
-    async def read_contact(contact_id: UUID, session: Session, tag: ReadTag) -> ContactRead:
+    async def read_contact(
+        contact_id: Annotated[UUID, Path(description="The contact's `contact_id`.")], session: Session, tag: ReadTag
+    ) -> ContactRead:
         """One conversation, logged here or reported by another system of the bank."""
         contact = await contacts.get_contact(session, contact_id)
         tag.show(contact.recorded_at)

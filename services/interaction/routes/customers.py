@@ -1,7 +1,6 @@
 """What is known around one customer, and which customers wait for a contact."""
 
 from typing import Annotated, Any
-from uuid import UUID
 
 from fastapi import Depends, Query, Request
 
@@ -12,6 +11,7 @@ from services.interaction.schemas import ComplaintRead, NotContactedRead, Timeli
 from services.interaction.use_cases import complaints, coverage, timeline
 from shared.auth.dependencies import Actor
 from shared.web.paging import Ordering, Page, PageRequest
+from shared.web.parameters import CustomerId
 from shared.web.problems import problems
 from shared.web.transaction import Session, service_router
 
@@ -55,7 +55,7 @@ def _not_contacted(row: Any) -> NotContactedRead:
 
 @router.get("/customers/{customer_id}/timeline", responses=problems(CustomerNotFound))
 async def list_timeline(
-    customer_id: UUID,
+    customer_id: CustomerId,
     session: Session,
     page: Annotated[PageRequest, Depends(timeline_orderings)],
     kind: Annotated[
@@ -80,7 +80,7 @@ def _entry(entry: TimelineEntry) -> TimelineEntryRead:
 
 @router.get("/customers/{customer_id}/complaints", responses=problems(CustomerNotFound))
 async def list_complaints(
-    customer_id: UUID,
+    customer_id: CustomerId,
     session: Session,
     page: Annotated[PageRequest, Depends(complaint_orderings)],
     is_open: Annotated[bool | None, Query(description="Whether they wait for an answer.")] = None,

@@ -1,14 +1,16 @@
 """How managers' efforts to keep their customers ended."""
 
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import Request, Response
+from fastapi import Path, Request, Response
 
 from services.interaction.errors import AlertNotFound, CustomerNotFound, OutcomeAlreadyRecorded, OutcomeNotFound
 from services.interaction.schemas import OutcomeCreate, OutcomeRead
 from services.interaction.use_cases import outcomes
 from shared.auth.dependencies import Actor
 from shared.web.etag import ReadTag
+from shared.web.parameters import CustomerId
 from shared.web.problems import problems
 from shared.web.transaction import Session, service_router
 
@@ -21,7 +23,7 @@ router = service_router(tag="outcomes")
     responses=problems(CustomerNotFound, AlertNotFound, OutcomeAlreadyRecorded),
 )
 async def record_outcome(
-    customer_id: UUID, body: OutcomeCreate, request: Request, response: Response, session: Session, actor: Actor
+    customer_id: CustomerId, body: OutcomeCreate, request: Request, response: Response, session: Session, actor: Actor
 ) -> OutcomeRead:
     """Records how the effort to keep a customer ended, once for each alert; an open alert closes with it.
 
@@ -34,7 +36,9 @@ async def record_outcome(
 
 
 @router.get("/outcomes/{outcome_id}", responses=problems(OutcomeNotFound))
-async def read_outcome(outcome_id: UUID, session: Session, tag: ReadTag) -> OutcomeRead:
+async def read_outcome(
+    outcome_id: Annotated[UUID, Path(description="The outcome's `outcome_id`.")], session: Session, tag: ReadTag
+) -> OutcomeRead:
     """One retention outcome."""
     outcome = await outcomes.get_outcome(session, outcome_id)
     tag.show(outcome.recorded_at)

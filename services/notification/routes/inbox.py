@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -51,6 +51,7 @@ def _last_seen(last_event_id: LastEventId = None) -> int | None:
 
 
 StaffId = Annotated[str, Depends(_staff_id)]
+ItemId = Annotated[UUID, Path(description="The item's `item_id`.")]
 LastSeen = Annotated[int | None, Depends(_last_seen)]
 
 
@@ -114,7 +115,7 @@ def inbox_router(bell: InboxBell) -> APIRouter:
             return  # the reader comes back after RECONNECT_AFTER_MS and reads on
 
     @router.get("/inbox/{item_id}", dependencies=members_of_staff, responses=problems(InboxItemNotFound))
-    async def read_inbox_item(item_id: UUID, session: Session, staff_id: StaffId, tag: ReadTag) -> InboxItemRead:
+    async def read_inbox_item(item_id: ItemId, session: Session, staff_id: StaffId, tag: ReadTag) -> InboxItemRead:
         """One item of your inbox."""
         shown = await inbox.get_item(session, staff_id, item_id)
         tag.show(shown.item.sequence)
@@ -126,7 +127,7 @@ def inbox_router(bell: InboxBell) -> APIRouter:
         responses=problems(InboxItemNotFound, InboxItemClosed),
     )
     async def acknowledge_item(
-        item_id: UUID, request: Request, response: Response, session: Session, staff_id: StaffId
+        item_id: ItemId, request: Request, response: Response, session: Session, staff_id: StaffId
     ) -> InboxItemRead:
         """Says that you have seen the alert and take care of it. Doing it again changes nothing."""
         shown = await inbox.acknowledge_item(session, staff_id, item_id, request.app.state.clock())
@@ -139,7 +140,7 @@ def inbox_router(bell: InboxBell) -> APIRouter:
         responses=problems(InboxItemNotFound, InboxItemClosed),
     )
     async def snooze_item(
-        item_id: UUID, body: Snooze, request: Request, response: Response, session: Session, staff_id: StaffId
+        item_id: ItemId, body: Snooze, request: Request, response: Response, session: Session, staff_id: StaffId
     ) -> InboxItemRead:
         """Puts the item off; it is open again at that time. Doing it again changes nothing."""
         shown = await inbox.snooze_item(session, staff_id, item_id, body.until, request.app.state.clock())

@@ -12,6 +12,7 @@ from services.scoring.schemas import AlertRead, AlertState, alert_read
 from services.scoring.use_cases import portfolio
 from shared.web.etag import ReadTag
 from shared.web.paging import Ordering, Page, PageRequest
+from shared.web.parameters import AlertId
 from shared.web.problems import problems
 from shared.web.transaction import Session, service_router
 
@@ -26,9 +27,9 @@ orderings = Ordering(
 async def list_alerts(
     session: Session,
     page: Annotated[PageRequest, Depends(orderings)],
-    state: AlertState | None = None,
+    state: Annotated[AlertState | None, Query(description="Only in this state.")] = None,
     raised_since: Annotated[date | None, Query(description="Raised on that day or later.")] = None,
-    customer_id: UUID | None = None,
+    customer_id: Annotated[UUID | None, Query(description="Only of this customer.")] = None,
     is_historic: Annotated[bool | None, Query(description="Whether nobody was told.")] = None,
 ) -> Page[AlertRead]:
     """The alerts of the customers that you may see."""
@@ -42,7 +43,7 @@ async def list_alerts(
 
 
 @router.get("/alerts/{alert_id}", responses=problems(AlertNotFound))
-async def read_alert(alert_id: UUID, session: Session, tag: ReadTag) -> AlertRead:
+async def read_alert(alert_id: AlertId, session: Session, tag: ReadTag) -> AlertRead:
     """One alert, with what it was raised for and how it ended."""
     row = await portfolio.get_alert(session, alert_id)
     tag.show(row.ChurnAlert.version)

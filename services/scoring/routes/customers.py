@@ -2,7 +2,6 @@
 
 from datetime import date
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Depends, Query
 
@@ -20,6 +19,7 @@ from services.scoring.use_cases import portfolio
 from shared.events.scoring import RiskBand
 from shared.web.etag import ReadTag
 from shared.web.paging import Ordering, Page, PageRequest
+from shared.web.parameters import CustomerId, OfBranch, OfManager
 from shared.web.problems import problems
 from shared.web.transaction import Session, service_router
 
@@ -34,10 +34,10 @@ by_day_booked = Ordering({"booked_on": DailyAggregate.booked_on}, default="-book
 async def list_scores(
     session: Session,
     page: Annotated[PageRequest, Depends(by_risk)],
-    band: RiskBand | None = None,
-    min_points: Annotated[int | None, Query(ge=0, le=100, examples=[50])] = None,
-    branch_id: Annotated[str | None, Query(max_length=64, examples=["B01"])] = None,
-    manager_id: Annotated[str | None, Query(max_length=64, examples=["M0107"])] = None,
+    band: Annotated[RiskBand | None, Query(description="Only in this band.")] = None,
+    min_points: Annotated[int | None, Query(ge=0, le=100, description="With so many or more.", examples=[50])] = None,
+    branch_id: OfBranch = None,
+    manager_id: OfManager = None,
 ) -> Page[ScoreRead]:
     """The customers that you may see, by risk: your portfolio, your branch, or all; without those who have left."""
     query = portfolio.scores(band=band, min_points=min_points, branch_id=branch_id, manager_id=manager_id)
@@ -45,7 +45,7 @@ async def list_scores(
 
 
 @router.get("/customers/{customer_id}/score", responses=problems(CustomerNotScored))
-async def read_score(customer_id: UUID, session: Session, tag: ReadTag) -> ScoreRead:
+async def read_score(customer_id: CustomerId, session: Session, tag: ReadTag) -> ScoreRead:
     """A customer's score and its reasons, at the close of the last business day."""
     row = await portfolio.get_score(session, customer_id)
     closed_on = row.last_closed_on.toordinal() if row.last_closed_on else 0
@@ -55,7 +55,7 @@ async def read_score(customer_id: UUID, session: Session, tag: ReadTag) -> Score
 
 @router.get("/customers/{customer_id}/scores", responses=problems(CustomerNotScored))
 async def list_score_changes(
-    customer_id: UUID, session: Session, page: Annotated[PageRequest, Depends(by_day_scored)]
+    customer_id: CustomerId, session: Session, page: Annotated[PageRequest, Depends(by_day_scored)]
 ) -> Page[ScoreChangeRead]:
     """How a customer's score came about: each day on which other reasons held than on the day before."""
     query = await portfolio.score_changes(session, customer_id)
@@ -64,7 +64,7 @@ async def list_score_changes(
 
 @router.get("/customers/{customer_id}/daily-aggregates", responses=problems(CustomerNotScored))
 async def list_daily_aggregates(
-    customer_id: UUID,
+    customer_id: CustomerId,
     session: Session,
     page: Annotated[PageRequest, Depends(by_day_booked)],
     first: Annotated[date | None, Query(alias="from", description="The first day.")] = None,
