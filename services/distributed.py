@@ -13,6 +13,7 @@ from shared.auth.tokens import IssuerKeys, TokenVerifier
 from shared.database import Database
 from shared.events import TOPICS
 from shared.messaging.kafka import KafkaPublisher, KafkaSource, create_topics
+from shared.messaging.kafka_connection import kafka_connection
 from shared.migrations import migrate
 from shared.service import Platform, build_app
 from shared.settings import PlatformSettings
@@ -38,7 +39,7 @@ def database_settings(service: str) -> DatabaseSettings:
 async def serve_service(name: str, settings: PlatformSettings, host: str, port: int) -> None:
     """Runs until SIGTERM; then finishes what has begun and leaves its consumer group."""
     telemetry.configure(name, level=settings.log_level)
-    kafka = settings.kafka
+    kafka = kafka_connection(settings)
     if kafka is None:
         raise SystemExit("branchline: BRANCHLINE_KAFKA is not set; a service by itself needs Kafka.")
     urls = database_settings(name)
@@ -60,8 +61,9 @@ async def serve_service(name: str, settings: PlatformSettings, host: str, port: 
 async def migrate_all(services: Sequence[str], settings: PlatformSettings, revision: str) -> None:
     for service in services:
         await migrate(service, database_settings(service).database_url, revision)
-    if settings.kafka is not None:
-        await create_topics(settings.kafka, TOPICS, settings.partitions)
+    kafka = kafka_connection(settings)
+    if kafka is not None:
+        await create_topics(kafka, TOPICS, settings.partitions)
 
 
 async def serve_demo_issuer(settings: PlatformSettings, host: str, port: int) -> None:

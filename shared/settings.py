@@ -2,9 +2,9 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, HttpUrl, field_validator
+from pydantic import Field, HttpUrl, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -12,6 +12,27 @@ class Environment(StrEnum):
     DEMO = "demo"
     """One machine, invented customers: the demo issuer runs here and nowhere else."""
     PRODUCTION = "production"
+
+
+class KafkaSecurity(StrEnum):
+    PLAINTEXT = "PLAINTEXT"
+    SSL = "SSL"
+    SASL_PLAINTEXT = "SASL_PLAINTEXT"
+    SASL_SSL = "SASL_SSL"
+
+    @property
+    def has_tls(self) -> bool:
+        return self.value.endswith("SSL")
+
+    @property
+    def has_sasl(self) -> bool:
+        return self.value.startswith("SASL")
+
+
+class SaslMechanism(StrEnum):
+    PLAIN = "PLAIN"
+    SCRAM_SHA_256 = "SCRAM-SHA-256"
+    SCRAM_SHA_512 = "SCRAM-SHA-512"
 
 
 class PlatformSettings(BaseSettings):
@@ -52,8 +73,25 @@ class PlatformSettings(BaseSettings):
 
     kafka: str | None = None
     """`host:port` of Kafka's bootstrap servers, separated by commas; without it the embedded transport."""
+    kafka_security: KafkaSecurity = KafkaSecurity.PLAINTEXT
+    """How Kafka is reached; PLAINTEXT is for a network that nobody else is on."""
+    kafka_sasl_mechanism: SaslMechanism = SaslMechanism.SCRAM_SHA_512
+    """How to log in, where `kafka_security` says SASL."""
+    kafka_username: str | None = None
+    """Whom to log in as."""
+    kafka_password: SecretStr | None = None
+    """With what."""
+    kafka_ca_file: Path | None = None
+    """Certificates that the brokers' are checked against; without it the system's."""
+    kafka_certificate_file: Path | None = None
+    """Our own certificate, where the brokers ask for one."""
+    kafka_key_file: Path | None = None
+    """Its key, unless it is in the same file."""
     partitions: int = Field(default=48, ge=1)
     """Partitions of each topic, fixed at installation: more would move keys. The embedded log has 4."""
+    parking_limit: bool = True
+    """Stops a subscription of which 100 events in a row, or 5 % of the last 10,000, would be parked, as by a bad deploy.
+    Off, they are parked: when it is the data after all."""
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     """The least level that is logged."""
 
@@ -66,6 +104,12 @@ class PlatformSettings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _can_log_in(self) -> Self:
+        if self.kafka_security.has_sasl and (self.kafka_username is None or self.kafka_password is None):
+            raise ValueError("kafka_security says SASL: kafka_username and kafka_password say as whom")
+        return self
 
     @field_validator("cors_origins")
     @classmethod

@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAlreadyExistsError, for_code
 
 from shared.messaging.faults import Away, OffsetOutOfRange, name_of
+from shared.messaging.kafka_connection import KafkaConnection
 from shared.messaging.kafka_metadata import identify
 from shared.messaging.partitioning import partition_of
 from shared.messaging.records import Batch, NotSent, Outgoing, Record, TopicPartition
@@ -27,9 +28,9 @@ QUIT_SECONDS = 5.0
 """For a client to take its leave; one whose broker is away would try for ever."""
 
 
-async def create_topics(bootstrap: str, topics: Sequence[str], partitions: int = PARTITIONS) -> None:
+async def create_topics(connection: KafkaConnection, topics: Sequence[str], partitions: int = PARTITIONS) -> None:
     """Makes the topics that are not there yet."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    admin = AIOKafkaAdminClient(**connection.client)
     await admin.start()
     try:
         there = set(await admin.list_topics())
@@ -49,21 +50,22 @@ async def create_topics(bootstrap: str, topics: Sequence[str], partitions: int =
 class KafkaPublisher:
     """An idempotent producer, started at the first use; one that failed is replaced. Relays may share it."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, connection: KafkaConnection) -> None:
+        self._connection = connection
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
 
     async def send(self, records: list[Outgoing]) -> None:
         producer = await self._started()
         try:
+            topics = {record.topic for record in records}
+            partitions = {topic: len(await producer.partitions_for(topic)) for topic in topics}
             by_partition: dict[tuple[str, int], list[Outgoing]] = defaultdict(list)
             for record in records:
-                partitions = await producer.partitions_for(record.topic)
                 partition = record.partition
                 if partition is None:
-                    partition = partition_of(record.key, len(partitions))
-                elif partition not in partitions:
+                    partition = partition_of(record.key, partitions[record.topic])
+                elif partition >= partitions[record.topic]:
                     raise NotSent(f"there is no partition {partition} of {record.topic}")
                 by_partition[record.topic, partition].append(record)
             await asyncio.gather(*(self._append(producer, *at, some) for at, some in by_partition.items()))
@@ -89,7 +91,7 @@ class KafkaPublisher:
         async with self._starting:
             if self._producer is None:
                 producer = AIOKafkaProducer(
-                    bootstrap_servers=self._bootstrap,
+                    **self._connection.client,
                     acks="all",
                     enable_idempotence=True,
                     linger_ms=5,
@@ -129,8 +131,8 @@ class KafkaSource:
     REVOKE_SECONDS = 10.0  # for a delivery under way to commit before its partition goes to another
     COMMIT_SECONDS = 2.0  # for a report of progress, which may as well fail
 
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, connection: KafkaConnection) -> None:
+        self._connection = connection
         self._group = ""
         self._topics: list[str] = []
         self._positions: Positions | None = None
@@ -190,7 +192,7 @@ class KafkaSource:
 
     async def _open(self) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap,
+            **self._connection.client,
             group_id=self._group,
             enable_auto_commit=False,
             auto_offset_reset="none",
@@ -239,7 +241,7 @@ class KafkaSource:
         rebalances, unplaced = self._rebalances, sorted(self._unplaced)
         partitions = [KafkaPartition(*at) for at in unplaced]
         async with self._replaced_if_it_fails():
-            identities = await identify(self._bootstrap, self._topics)
+            identities = await identify(self._connection, self._topics)
             earliest = await consumer.beginning_offsets(partitions)
         positions = await self._positions({at: earliest[at] for at in unplaced}, identities)
         if rebalances != self._rebalances:

@@ -11,6 +11,7 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Schema, TaggedFields
 
+from shared.messaging.kafka_connection import KafkaConnection
 from shared.messaging.positions import LogIdentity
 
 _NO_ID = UUID(int=0)
@@ -97,9 +98,9 @@ class _MetadataRequest(Request[_MetadataRequestStruct]):  # type: ignore[misc]
         return request_struct_class(self._topics, False, False, {})
 
 
-async def identify(bootstrap: str, topics: Sequence[str]) -> dict[str, LogIdentity]:
+async def identify(connection: KafkaConnection, topics: Sequence[str]) -> dict[str, LogIdentity]:
     """The ids of the cluster and, where its brokers have them, of the topics. Raises KafkaError."""
-    client = AIOKafkaClient(bootstrap_servers=bootstrap)
+    client = AIOKafkaClient(**connection.client)
     try:
         await client.bootstrap()
         try:

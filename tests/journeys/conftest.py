@@ -23,6 +23,7 @@ from shared.ids import new_id
 from shared.mail_sink import create_mail_app, smtp_sink
 from shared.messaging.embedded import EmbeddedLog, EmbeddedSource
 from shared.messaging.kafka import KafkaPublisher, KafkaSource, create_topics
+from shared.messaging.kafka_connection import KafkaConnection
 from shared.messaging.records import Publisher
 from shared.settings import Environment, PlatformSettings
 from tests.bank import NDJSON, branch, lines, manager_recorded
@@ -161,7 +162,7 @@ async def _transport(postgres: EmbeddedPostgres, database: str, kafka: str | Non
         yield Transport(log, lambda: EmbeddedSource(log))
         await log.close()
     else:
-        await create_topics(kafka, TOPICS, PARTITIONS)
-        publisher = KafkaPublisher(kafka)
-        yield Transport(publisher, lambda: KafkaSource(kafka))
+        await create_topics(KafkaConnection(kafka), TOPICS, PARTITIONS)
+        publisher = KafkaPublisher(KafkaConnection(kafka))
+        yield Transport(publisher, lambda: KafkaSource(KafkaConnection(kafka)))
         await publisher.close()

@@ -13,6 +13,7 @@ from shared.events.customer import DayClosed, LifeEventReported, SurveyReported
 from shared.ids import new_id
 from shared.messaging.embedded import EmbeddedLog, EmbeddedSource
 from shared.messaging.kafka import KafkaPublisher, KafkaSource, create_topics
+from shared.messaging.kafka_connection import KafkaConnection
 from tests.conftest import NewDatabase
 from tests.messaging.line import PARTITIONS, Line, Transport
 
@@ -79,11 +80,11 @@ async def embedded_transport(postgres: EmbeddedPostgres, topic: str) -> AsyncIte
 
 @asynccontextmanager
 async def kafka_transport(bootstrap: str, topic: str) -> AsyncIterator[Transport]:
-    await create_topics(bootstrap, [topic], PARTITIONS)
-    publisher = KafkaPublisher(bootstrap)
+    await create_topics(KafkaConnection(bootstrap), [topic], PARTITIONS)
+    publisher = KafkaPublisher(KafkaConnection(bootstrap))
     yield Transport(lambda: publisher, source_of(bootstrap))
     await publisher.close()
 
 
 def source_of(bootstrap: str) -> Callable[[], KafkaSource]:
-    return lambda: KafkaSource(bootstrap)
+    return lambda: KafkaSource(KafkaConnection(bootstrap))

@@ -12,6 +12,7 @@ from shared.events.customer import SurveyReported
 from shared.messaging.consumer import Consumer
 from shared.messaging.faults import Away, OffsetOutOfRange
 from shared.messaging.kafka import KafkaPublisher, KafkaSource, create_topics
+from shared.messaging.kafka_connection import KafkaConnection
 from shared.messaging.kafka_metadata import identify
 from shared.messaging.positions import WrongLog
 from shared.messaging.records import NotSent
@@ -154,15 +155,15 @@ async def test_a_topic_that_was_made_anew_stops_the_subscription(on_kafka: Line,
     await on_kafka.relay()
     async with on_kafka.consuming():
         await on_kafka.until(3)
-    before = await identify(kafka_bootstrap, [SurveyReported.TOPIC])
+    before = await identify(KafkaConnection(kafka_bootstrap), [SurveyReported.TOPIC])
     async with AIOKafkaAdminClientFor(kafka_bootstrap) as admin:
         await admin.delete_topics([SurveyReported.TOPIC])
         await eventually(lambda: is_gone(admin))
-    await create_topics(kafka_bootstrap, [SurveyReported.TOPIC], PARTITIONS)
-    publisher = KafkaPublisher(kafka_bootstrap)
+    await create_topics(KafkaConnection(kafka_bootstrap), [SurveyReported.TOPIC], PARTITIONS)
+    publisher = KafkaPublisher(KafkaConnection(kafka_bootstrap))
     await publisher.send([outgoing(survey(number, customer)) for number in range(10)])
     await publisher.close()
-    after = await identify(kafka_bootstrap, [SurveyReported.TOPIC])
+    after = await identify(KafkaConnection(kafka_bootstrap), [SurveyReported.TOPIC])
     assert before[SurveyReported.TOPIC].cluster == after[SurveyReported.TOPIC].cluster
     assert before != after
     with pytest.raises(WrongLog):
@@ -172,7 +173,7 @@ async def test_a_topic_that_was_made_anew_stops_the_subscription(on_kafka: Line,
 
 
 async def test_relays_that_share_a_publisher_share_a_producer(on_kafka: Line, kafka_bootstrap: str) -> None:
-    publisher = KafkaPublisher(kafka_bootstrap)
+    publisher = KafkaPublisher(KafkaConnection(kafka_bootstrap))
     started = await asyncio.gather(*(publisher._started() for _ in range(4)))
     await publisher.close()
     assert len({id(producer) for producer in started}) == 1

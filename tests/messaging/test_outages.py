@@ -12,6 +12,7 @@ import pytest
 from shared.embedded_postgres import EmbeddedPostgres
 from shared.messaging.consumer import Consumer
 from shared.messaging.kafka import KafkaPublisher, create_topics
+from shared.messaging.kafka_connection import KafkaConnection
 from tests.conftest import NewDatabase
 from tests.kafka_broker import KafkaBroker
 from tests.messaging.conftest import a_line, kafka_transport
@@ -73,7 +74,7 @@ async def test_a_broker_that_is_away_at_the_start_is_waited_for(mortal: tuple[Li
 async def test_a_process_whose_broker_is_away_ends_when_it_is_told_to(mortal: tuple[Line, KafkaBroker]) -> None:
     """Within the grace period, though a producer would wait for its broker for ever."""
     line, broker = mortal
-    publisher = KafkaPublisher(broker.bootstrap)
+    publisher = KafkaPublisher(KafkaConnection(broker.bootstrap))
     async with line.relaying(publisher), line.consuming():
         await line.publish(survey(1))
         await line.until(1)
@@ -95,7 +96,7 @@ async def test_a_topic_that_is_not_there_yet_is_waited_for(
         await line.publish(survey(1))
         async with line.relaying(), line.consuming():
             await asyncio.sleep(1)
-            await create_topics(kafka_bootstrap, [topic], PARTITIONS)
+            await create_topics(KafkaConnection(kafka_bootstrap), [topic], PARTITIONS)
             assert await line.until(1) == [1]
 
 

@@ -10,6 +10,7 @@ from aiokafka import TopicPartition as KafkaPartition
 
 from shared.messaging import kafka
 from shared.messaging.kafka import KafkaSource, _Assignment
+from shared.messaging.kafka_connection import KafkaConnection
 from shared.messaging.positions import LogIdentity
 from shared.messaging.records import TopicPartition
 
@@ -63,7 +64,7 @@ def source_at(client: Client, position: int) -> KafkaSource:
     ) -> dict[TopicPartition, int]:
         return dict.fromkeys(earliest, position)
 
-    source = KafkaSource("nowhere:9092")
+    source = KafkaSource(KafkaConnection("nowhere:9092"))
     source._consumer = client
     source._positions = positions
     return source
