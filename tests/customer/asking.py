@@ -1,5 +1,6 @@
 """A bank with two branches, and what its people ask."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -9,6 +10,7 @@ from shared.events.corebanking import CoreBankingEvent, PartyRelation, RelatedPa
 from tests.bank import account, branch, manager_recorded, party, posted, push
 from tests.harness import ServiceUnderTest, branch_head, head_office, manager
 
+NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 M1, M2 = manager("M1", "B1"), manager("M2", "B2")
 HEAD_1, HEAD_2, OFFICE = branch_head("B1", "H1"), branch_head("B2", "H2"), head_office()
 AUDITOR = Principal(subject="AU1", role=Role.AUDITOR, staff_id="AU1")

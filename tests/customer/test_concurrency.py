@@ -9,12 +9,11 @@ from sqlalchemy.exc import IntegrityError
 
 from services.customer.use_cases.ingestion import Rules, receive_events
 from services.customer.use_cases.receiving import Received, read_cloud_event
-from shared.clock import system_clock
 from shared.events.corebanking import CoreBankingEvent
 from shared.events.customer import AccountChanged, CustomerChanged, DayClosed, TransactionsPosted
 from shared.messaging.faults import is_transient
 from tests.bank import NDJSON, SMALL_BANK, account, branch, day_closed, lines, manager_recorded, party, posted, push
-from tests.customer.asking import HEAD_1, M1, assign, get, id_of, two_branches
+from tests.customer.asking import HEAD_1, M1, NOW, assign, get, id_of, two_branches
 from tests.harness import PARTITIONS, ServiceUnderTest, manager, program
 
 RULES = Rules(partitions=PARTITIONS, tolerance_minor=100)
@@ -29,11 +28,11 @@ async def receive(
 ) -> list[str]:
     """One transaction of ingestion, and what became of its events; tried again as its caller would."""
     while True:
-        read = [read_cloud_event(line, received_at=system_clock()) for line in lines(events, ids=ids).split(b"\n")]
+        read = [read_cloud_event(line, received_at=NOW) for line in lines(events, ids=ids).split(b"\n")]
         received = [event for event in read if isinstance(event, Received)]
         try:
             async with customer.database.transaction() as session:
-                await receive_events(session, received, rules=RULES, now=system_clock())
+                await receive_events(session, received, rules=RULES, now=NOW)
                 await before_commit()
         except IntegrityError:
             continue
@@ -139,6 +138,29 @@ async def test_what_two_transactions_hold_for_each_other_is_not_held_for_ever(cu
         await overlapping(customer, *(batches if number % 2 else batches[::-1]))
     assert await customer.count("kept_event") == 0
     assert await customer.count("posting") == 4
+
+
+async def test_an_account_that_arrives_after_it_was_looked_for_is_found_again(customer: ServiceUnderTest) -> None:
+    """Both wait for their turn, whoever brings before whoever holds: neither sees the other's rows when it looks."""
+    await receive(customer, SMALL_BANK[:3], "setting")
+    async with customer.database.jobs.begin() as turn:
+        await turn.execute(text("select pg_advisory_xact_lock(hashtext('customer.held'))"))
+        brings = asyncio.create_task(receive(customer, [account()], "account"))
+        await _until_waiting(customer, 1)
+        holds = asyncio.create_task(receive(customer, [posted("T1", 5)], "moved"))
+        await _until_waiting(customer, 2)
+    assert await brings == ["applied"]
+    assert await holds == ["applied"]
+    assert await customer.count("kept_event") == 0
+
+
+async def _until_waiting(customer: ServiceUnderTest, count: int) -> None:
+    waiting = (
+        "select count(*) from pg_locks l join pg_database d on d.oid = l.database, pg_sleep(0.01)"
+        " where d.datname = current_database() and locktype = 'advisory' and not granted"
+    )
+    while await customer.rows(waiting) != [(count,)]:
+        pass
 
 
 async def test_every_part_by_its_own_way_ends_like_all_in_one(customer: ServiceUnderTest) -> None:

@@ -1,7 +1,5 @@
 """The core's topic: CloudEvents in either mode of the Kafka binding, the same use case as over HTTP."""
 
-from datetime import UTC, datetime
-
 import msgspec
 import pytest
 
@@ -9,9 +7,9 @@ from services.customer.handlers import CoreBanking
 from services.customer.use_cases.ingestion import Rules
 from shared.messaging.records import Record
 from tests.bank import SMALL_BANK, lines, posted, push
+from tests.customer.asking import NOW
 from tests.harness import PARTITIONS, ServiceUnderTest
 
-NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 T1 = msgspec.json.encode(posted("T1", 5))
 HEADERS = {
     "ce_specversion": b"1.0",
