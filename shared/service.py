@@ -17,6 +17,7 @@ from shared.database import Database
 from shared.jobs import forget_what_is_past
 from shared.messaging.consumer import Consumer, Source
 from shared.messaging.monitor import Monitor
+from shared.messaging.parking_limit import ParkingLimit
 from shared.messaging.records import Publisher
 from shared.messaging.relay import Relay
 from shared.messaging.subscriptions import Subscriptions
@@ -116,7 +117,8 @@ def build_app(service: Service, database: Database, platform: Platform, *, backg
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         stopping: asyncio.Event = app.state.stopping
-        consumer = Consumer(service.name, database, platform.source(), service.subscriptions)
+        limit = ParkingLimit(enforced=platform.settings.parking_limit)
+        consumer = Consumer(service.name, database, platform.source(), service.subscriptions, limit=limit)
         relay = Relay(service.name, database, platform.publisher)
         monitor = tasks.monitor = Monitor(service.name, database, consumer)
         if background:

@@ -90,7 +90,7 @@ class PlatformSettings(BaseSettings):
     partitions: int = Field(default=48, ge=1)
     """Partitions of each topic, fixed at installation: more would move keys. The embedded log has 4."""
     parking_limit: bool = True
-    """Stops a subscription of which 100 events in a row, or 5 % of the last 10,000, would be parked, as by a bad deploy.
+    """Stops a subscription of which 100 events in a row, or 5 % of the last 10,000, would be parked: a bad deploy.
     Off, they are parked: when it is the data after all."""
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     """The least level that is logged."""

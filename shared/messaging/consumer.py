@@ -35,6 +35,8 @@ class Consumer:
     """Delivers what `source` has to `subscriptions`, one batch at a time."""
 
     ATTEMPTS = 3  # of a record that fails alone, before it is parked
+    SLOW_SECONDS = 5.0  # for a transaction: every relay of the database's cluster waits for it
+    LEAST = 100  # records of a batch, however slow their handlers are
     FETCH_SECONDS = 0.5
     REPORT_SECONDS = 5.0
 
@@ -52,7 +54,7 @@ class Consumer:
         self._database = database
         self._source = source
         self._subscriptions = subscriptions
-        self._batch = batch
+        self._batch = self._most = batch
         self._limit = limit or ParkingLimit()
         self._stopping = Stopping()
         self._positions: dict[TopicPartition, int] = {}
@@ -162,10 +164,19 @@ class Consumer:
         for letter in parked:
             metrics.PARKED.labels(self._service, at.topic, letter.code).inc()
             log.error("event_parked", service=self._service, code=letter.code, detail=letter.detail, **at._asdict())
+        seconds = perf_counter() - began
+        self._fit_batch(len(records), seconds)
         metrics.CONSUMED.labels(self._service, at.topic).inc(len(records))
         metrics.DUPLICATES.labels(self._service, at.topic).inc(duplicates)
         metrics.BATCH_SIZE.labels(self._service).observe(len(records))
-        metrics.DELIVERY_SECONDS.labels(self._service).observe(perf_counter() - began)
+        metrics.DELIVERY_SECONDS.labels(self._service).observe(seconds)
+
+    def _fit_batch(self, size: int, seconds: float) -> None:
+        """Halves the batches while a transaction takes too long, and lets them grow again."""
+        if seconds > self.SLOW_SECONDS:
+            self._batch = max(min(self.LEAST, self._most), min(size, self._batch) // 2)
+        elif seconds < self.SLOW_SECONDS / 4:
+            self._batch = min(self._most, self._batch * 2)
 
     async def _start(self) -> None:
         await self._source.start(self._subscriptions.group, self._subscriptions.topics, self.begin)

@@ -168,6 +168,14 @@ async def test_a_handler_that_fails_for_every_event_stops_the_subscription(embed
     assert await embedded.letters() == ["handler_failed"] * 4
 
 
+async def test_the_limit_is_lifted_when_it_is_the_data_after_all(embedded: Line) -> None:
+    customer = survey(0).customer_id
+    await embedded.send(*(outgoing(survey(n, customer), ce_type=b"customer.of_tomorrow.v1") for n in range(100)))
+    async with embedded.consuming(limit=ParkingLimit(enforced=False)):
+        await eventually(lambda: embedded.has_delivered(100))
+    assert await embedded.letters() == ["unknown_event_type"] * 100
+
+
 def test_a_run_that_is_parked_is_counted_over_batches() -> None:
     limit = ParkingLimit(in_a_row=4)
     limit.count([2, 3], 4)

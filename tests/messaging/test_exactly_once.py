@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.events import Delivery
@@ -92,6 +93,31 @@ async def test_effects_offset_and_new_events_commit_together_or_not_at_all(line:
     assert await line.numbers() == []
     assert await line.letters() == ["handler_failed"]
     assert await line.rows("select count(*) from delivered_event") == [(0,)], "a replay will find it undelivered"
+
+
+async def test_a_commit_whose_answer_is_lost_is_not_done_again(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection breaks between the commit and the answer to it: the consumer finds its offset moved."""
+    await line.publish(*(survey(number) for number in range(5)))
+    await line.relay()
+    transaction = line.database.transaction
+    lost = 0
+
+    @asynccontextmanager
+    async def lose_the_answer() -> AsyncIterator[AsyncSession]:
+        nonlocal lost
+        async with transaction() as session:
+            yield session
+            mine = text("select count(*) from effect where xmin = pg_current_xact_id()::xid")
+            has_effects = await session.scalar(mine)
+        if has_effects and lost < 2:
+            lost += 1
+            raise ConnectionError
+
+    monkeypatch.setattr(line.database, "transaction", lose_the_answer)
+    async with line.consuming(hearing_records(line), batch=1):
+        await eventually(lambda: line.has_delivered(5))
+    assert Counter(await line.numbers()) == Counter(range(5))
+    assert lost == 2
 
 
 async def test_a_stop_in_the_middle_of_a_failing_batch_passes_nothing_by(line: Line) -> None:

@@ -9,10 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.events.customer import DayClosed, LifeEventReported, SurveyReported
 from shared.ids import new_id
+from shared.messaging.consumer import Consumer
 from shared.messaging.outbox import publish, write_outbox
 from shared.messaging.partitioning import murmur2, partition_of
 from shared.messaging.subscriptions import Subscriptions
-from tests.messaging.line import PARTITIONS, Line, life_event, note, survey
+from tests.messaging.line import PARTITIONS, Line, hearing, life_event, note, survey
 
 
 async def test_a_keys_events_are_delivered_in_the_order_in_which_they_were_published(line: Line) -> None:
@@ -116,6 +117,26 @@ async def test_events_of_a_commutative_handler_come_at_once_and_the_others_in_ru
     async with line.consuming(subscriptions(commutative=True)):
         await line.until(10)
     assert calls == [("surveys", [1, 2, 3]), ("life events", [-1, -1])]
+
+
+async def test_batches_become_smaller_while_their_transactions_are_long(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long transaction holds up every relay of the cluster."""
+    monkeypatch.setattr(Consumer, "SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(Consumer, "LEAST", 10)
+    sizes: list[int] = []
+
+    async def count(session: AsyncSession, deliveries: object) -> None:
+        sizes.append(len(deliveries))  # type: ignore[arg-type]
+        await note(session, deliveries)  # type: ignore[arg-type]
+
+    customer = new_id()
+    await line.publish(*(survey(number, customer) for number in range(400)))
+    await line.relay()
+    async with line.consuming(hearing(line.group, count), batch=200):
+        assert await line.until(400) == list(range(400))
+    assert sizes == [200, 100, 50, 25, 12, 10, 3]
 
 
 async def test_known_events_that_nobody_here_hears_are_passed_by(line: Line) -> None:
