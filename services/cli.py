@@ -88,8 +88,12 @@ def migrate(
 ) -> None:
     """Brings the services' databases to a revision and, where Kafka is named, makes the topics."""
     from services.distributed import migrate_all
+    from shared.messaging.kafka import PartitionsDiffer
 
-    asyncio.run(migrate_all(services or list(SERVICES), PlatformSettings(), to))
+    try:
+        asyncio.run(migrate_all(services or list(SERVICES), PlatformSettings(), to))
+    except PartitionsDiffer as fault:
+        raise refuse(f"{fault}; BRANCHLINE_PARTITIONS is fixed at installation.") from None
 
 
 @app.command()

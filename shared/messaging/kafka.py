@@ -12,6 +12,7 @@ from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAlreadyExistsError, for_code
 
+from shared.events import corebanking
 from shared.messaging.faults import Away, OffsetOutOfRange, name_of
 from shared.messaging.kafka_connection import KafkaConnection
 from shared.messaging.kafka_metadata import identify
@@ -28,15 +29,24 @@ QUIT_SECONDS = 5.0
 """For a client to take its leave; one whose broker is away would try for ever."""
 
 
+class PartitionsDiffer(Exception):
+    """A topic is there with another number of partitions: what goes to each of them would miss some."""
+
+
 async def create_topics(connection: KafkaConnection, topics: Sequence[str], partitions: int = PARTITIONS) -> None:
-    """Makes the topics that are not there yet."""
+    """Makes the topics that are not there yet. Raises PartitionsDiffer; the core's topic is the bank's own."""
     admin = AIOKafkaAdminClient(**connection.client)
     await admin.start()
     try:
-        there = set(await admin.list_topics())
+        there = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+        for topic in topics:
+            if topic != corebanking.TOPIC and there.get(topic, partitions) != partitions:
+                raise PartitionsDiffer(f"{topic} has {there[topic]} partitions, not {partitions}")
         brokers = len((await admin.describe_cluster())["brokers"])
         replicas = min(REPLICAS, brokers)
-        missing = [NewTopic(topic, partitions, replicas) for topic in topics if topic not in there]
+        # An acknowledged record is then on two brokers at least.
+        configs = {"min.insync.replicas": "2"} if replicas == REPLICAS else {}
+        missing = [NewTopic(topic, partitions, replicas, None, configs) for topic in topics if topic not in there]
         if not missing:
             return
         answer = await admin.create_topics(missing)
@@ -199,8 +209,9 @@ class KafkaSource:
             isolation_level="read_committed",
             max_partition_fetch_bytes=8 * 1024 * 1024,
             fetch_max_bytes=32 * 1024 * 1024,
-            session_timeout_ms=30_000,
-            heartbeat_interval_ms=3_000,
+            session_timeout_ms=10_000,  # the partitions of one that was killed wait so long; who is only slow is fenced
+            heartbeat_interval_ms=2_000,
+            rebalance_timeout_ms=30_000,
             max_poll_interval_ms=3_600_000,  # who waits for the database keeps its partitions
         )
         consumer.subscribe(self._topics, listener=_Assignment(self, consumer))
@@ -274,7 +285,11 @@ class KafkaSource:
             return [self._batch(TopicPartition(*partition), messages) for partition, messages in polled.items()]
 
     def _batch(self, at: TopicPartition, messages: list[Any]) -> Batch:
-        records = [Record(*at, m.offset, m.key, m.value, m.headers) for m in messages]
+        # Kafka's headers may be null; ours hold bytes.
+        records = [
+            Record(*at, m.offset, m.key, m.value, tuple((name, value or b"") for name, value in m.headers))
+            for m in messages
+        ]
         batch = Batch(at, self._expected[at], records)
         self._expected[at] = batch.next_offset
         return batch

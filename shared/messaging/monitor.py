@@ -14,6 +14,7 @@ from shared.database import Database
 from shared.messaging import metrics
 from shared.messaging.consumer import Consumer
 from shared.messaging.faults import name_of
+from shared.messaging.records import TopicPartition
 from shared.messaging.stopping import Stopping
 
 log = structlog.get_logger(__name__)
@@ -40,6 +41,7 @@ class Monitor:
         self._stall_seconds = stall_seconds
         self._stalled = False
         self._codes: set[str] = set()
+        self._read_here: set[TopicPartition] = set()
         self._stopping = Stopping()
 
     async def run(self) -> None:
@@ -65,6 +67,9 @@ class Monitor:
         lag = await self._consumer.lag()
         for at, count in lag.items():
             metrics.LAG.labels(self._service, at.topic, str(at.partition)).set(count)
+        for at in self._read_here - lag.keys():  # another replica tells of it now
+            metrics.LAG.remove(self._service, at.topic, str(at.partition))
+        self._read_here = set(lag)
         if not any(lag.values()):
             self._consumer.moved_at = monotonic()
         stalled = monotonic() - self._consumer.moved_at > self._stall_seconds

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from sqlalchemy import text
@@ -118,6 +118,27 @@ async def test_a_commit_whose_answer_is_lost_is_not_done_again(line: Line, monke
         await eventually(lambda: line.has_delivered(5))
     assert Counter(await line.numbers()) == Counter(range(5))
     assert lost == 2
+
+
+async def test_a_delivery_that_is_cancelled_leaves_nothing_behind(line: Line) -> None:
+    """As when the grace period is over."""
+    handling = asyncio.Event()
+
+    async def hang(session: AsyncSession, deliveries: Sequence[Delivery[SurveyReported]]) -> None:
+        await note(session, deliveries)
+        handling.set()
+        await asyncio.Event().wait()
+
+    await line.publish(survey(1))
+    await line.relay()
+    with suppress(asyncio.CancelledError):
+        async with line.consuming(hearing(line.group, hang)) as running:
+            await handling.wait()
+            running.task.cancel()
+    assert running.task.cancelled()
+    assert await line.numbers() == []
+    async with line.consuming():
+        assert await line.until(1) == [1]
 
 
 async def test_a_stop_in_the_middle_of_a_failing_batch_passes_nothing_by(line: Line) -> None:

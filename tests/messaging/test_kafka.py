@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from shared.events.customer import SurveyReported
 from shared.messaging.consumer import Consumer
 from shared.messaging.faults import Away, OffsetOutOfRange
-from shared.messaging.kafka import KafkaPublisher, KafkaSource, create_topics
+from shared.messaging.kafka import KafkaPublisher, KafkaSource, PartitionsDiffer, create_topics
 from shared.messaging.kafka_connection import KafkaConnection
 from shared.messaging.kafka_metadata import identify
 from shared.messaging.positions import WrongLog
@@ -80,6 +80,7 @@ async def test_a_consumer_without_a_partition_waits_for_one(on_kafka: Line, monk
                 await one.stop()
             await on_kafka.publish(*(survey(number) for number in range(100, 200)))
             await on_kafka.until(200)
+            assert len(await running[-1].consumer.lag()) == PARTITIONS
     assert Counter(await on_kafka.numbers()) == Counter(range(200))
 
 
@@ -183,6 +184,14 @@ async def test_a_partition_that_is_not_there_is_refused_and_alarms(on_kafka: Lin
     """The setting and the topic differ: the relay tries again until one of them is put right."""
     with pytest.raises(NotSent, match="there is no partition 99"):
         await on_kafka.transport.publisher().send([outgoing(survey(1))._replace(partition=99)])
+
+
+async def test_topics_with_another_number_of_partitions_are_refused(on_kafka: Line, kafka_bootstrap: str) -> None:
+    """A day's close goes to each partition: with too few of them known, the others would never close."""
+    connection = KafkaConnection(kafka_bootstrap)
+    await create_topics(connection, [SurveyReported.TOPIC], PARTITIONS)
+    with pytest.raises(PartitionsDiffer, match="has 4 partitions, not 8"):
+        await create_topics(connection, [SurveyReported.TOPIC], 8)
 
 
 async def test_a_first_group_begins_at_the_earliest_record_that_is_left(on_kafka: Line, kafka_bootstrap: str) -> None:
