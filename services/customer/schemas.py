@@ -17,6 +17,12 @@ class Money(BaseModel):
     currency: str = Field(description="ISO 4217.", examples=["CNY"])
 
 
+class Body(BaseModel):
+    """A member that is not known is refused: a mistyped one would be as if it were left out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 class Read(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
@@ -37,11 +43,11 @@ class CustomerRead(Read):
     left_on: date | None = Field(description="Set when the customer has left the bank.")
 
 
-class CustomerLookup(BaseModel):
+class CustomerLookup(Body):
     customer_ids: list[UUID] = Field(min_length=1, max_length=200)
 
 
-class CustomerSearch(BaseModel):
+class CustomerSearch(Body):
     """A body, not a query string: names and phones do not belong into logs of addresses."""
 
     query: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)] = Field(
@@ -55,7 +61,7 @@ class Customers(BaseModel):
     items: list[CustomerRead]
 
 
-class AssignmentUpdate(BaseModel):
+class AssignmentUpdate(Body):
     manager_id: StaffId | None = Field(description="Who looks after the customer; null for nobody yet.")
     deputy_manager_id: StaffId | None = None
 

@@ -47,7 +47,7 @@ async def welcome(line: Line, console: Console) -> None:
     say("Try, in another terminal:")
     say(f"  curl -H 'Authorization: Bearer {manager}' '{url}/api/notification/v1/inbox?limit=3'")
     say(f"  curl -H 'Authorization: Bearer {manager}' '{url}/api/scoring/v1/customers?sort=-risk&limit=3'")
-    say(f"  curl -N -H 'Authorization: Bearer {head}' '{url}/api/notification/v1/inbox/stream'")
+    say(f"  curl -N -H 'Authorization: Bearer {manager}' '{url}/api/notification/v1/inbox/stream'")
     say()
     say("New events keep coming. Ctrl-C stops; the next start goes on from here.")
 

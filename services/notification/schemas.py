@@ -42,6 +42,8 @@ class InboxCount(BaseModel):
 
 
 class Snooze(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     until: AwareDatetime = Field(
         description="When it is to come back: in the future and within 30 days.", examples=["2026-11-27T08:00:00Z"]
     )

@@ -120,7 +120,7 @@ class BodyTooLarge(Problem):
 
 class UnsupportedMediaType(Problem):
     status, code, title = 415, "unsupported_media_type", "The body's media type is not understood"
-    remedy = "Send application/json, or what the operation's description names."
+    remedy = "Send application/json, or what the operation's description names, without a Content-Encoding."
 
 
 class InvalidInput(Problem):

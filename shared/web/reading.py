@@ -71,8 +71,16 @@ def refuse_unkeepable_address(request: Request) -> None:
         raise InvalidInput.at("", "unkeepable_text", NO_TEXT, where="query")
 
 
+def refuse_encoded(request: Request) -> None:
+    """Raises UnsupportedMediaType for a body that was compressed: nothing here takes it apart."""
+    if request.headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
+        detail = "The body has a Content-Encoding; it is read as it is only."
+        raise UnsupportedMediaType(detail, headers={"Accept-Encoding": "identity"})
+
+
 def refuse_other_than_json(request: Request) -> None:
-    """Raises UnsupportedMediaType for a body that does not say that it is JSON."""
+    """Raises UnsupportedMediaType for a body that does not say that it is JSON, or is encoded."""
+    refuse_encoded(request)
     length = request.headers.get("content-length", "0")
     if length == "0" and "transfer-encoding" not in request.headers:
         return

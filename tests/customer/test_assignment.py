@@ -81,6 +81,7 @@ async def test_a_malformed_assignment_is_refused(customer: ServiceUnderTest) -> 
         {"manager_id": 7},
         {"manager_id": "M" * 65},
         {"manager_id": "M\x00"},
+        {"manager_id": "M3", "deputy": "M1"},
     ]
     for body in bodies:
         answer = await assign(customer, await id_of(customer, "P1"), body)

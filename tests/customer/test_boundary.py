@@ -89,6 +89,28 @@ async def test_a_compressed_body_is_not_guessed_at(customer: ServiceUnderTest) -
     assert answer.json()["applied"] == 0
 
 
+async def test_a_body_that_says_it_is_compressed_is_refused_whole(customer: ServiceUnderTest) -> None:
+    for media_type in (SINGLE, BATCH, "application/x-ndjson"):
+        async with customer.http(CORE) as http:
+            headers = {"Content-Type": media_type, "Content-Encoding": "gzip"}
+            answer = await http.post(PATH, content=gzip.compress(lines([branch("B1")])), headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+        assert answer.headers["Accept-Encoding"] == "identity"
+
+
+async def test_a_byte_order_mark_costs_no_event(customer: ServiceUnderTest) -> None:
+    for number, (media_type, body) in enumerate(
+        [
+            (SINGLE, lines([branch("B1")], ids="single")),
+            (BATCH, as_batch(lines([branch("B2")], ids="batch"))),
+            ("application/x-ndjson", lines([branch("B3"), branch("B4")], ids="lines")),
+        ]
+    ):
+        answer = await send(customer, b"\xef\xbb\xbf" + body, media_type)
+        assert answer.json()["applied"] == answer.json()["received"], (number, answer.text)
+    assert await customer.count("branch") == 4
+
+
 async def test_too_many_or_too_large_is_refused_whole(new_database: NewDatabase) -> None:
     settings = CustomerSettings(ingestion_lines=3, ingestion_body_limit_bytes=4_096)
     service = customer_service(settings, partitions=PARTITIONS)

@@ -167,6 +167,14 @@ async def test_of_acknowledgements_at_the_same_moment_one_counts(notification: S
     assert len(await notification.published(AlertAcknowledged)) == 1
 
 
+async def test_a_snooze_with_an_unknown_member_is_refused(notification: ServiceUnderTest) -> None:
+    await told(notification)
+    (item,) = await inbox(notification)
+    body = {"until": "2026-11-25T10:00:00+02:00", "for_everybody": True}
+    answer = await post(notification, f"/inbox/{item['item_id']}/snooze", body)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/for_everybody")
+
+
 async def test_a_snoozed_item_comes_back_at_its_time(notification: ServiceUnderTest, watch: Watch) -> None:
     raised = await told(notification)
     (item,) = await inbox(notification)

@@ -1,5 +1,6 @@
 """The boundary for banks whose core has no Kafka."""
 
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Annotated
@@ -16,6 +17,7 @@ from services.customer.use_cases.receipts import get_core_event
 from services.customer.use_cases.receiving import Outcome, Received, Unreadable, read_cloud_event
 from shared.auth.dependencies import require_scope
 from shared.web.problems import BodyTooLarge, MalformedBody, TryAgain, UnsupportedMediaType, problems
+from shared.web.reading import refuse_encoded
 from shared.web.transaction import TIMEOUT, JobSession, service_router
 
 SCOPE = "corebanking:write"
@@ -76,6 +78,7 @@ def core_banking_router(settings: CustomerSettings, rules: Rules) -> APIRouter:
 
         Sending the same events again is safe, even months later: each counts once.
         """
+        refuse_encoded(request)
         now = request.app.state.clock()
         payloads = _payloads(request, await request.body(), settings.ingestion_lines)
         read = [read_cloud_event(payload, received_at=now, line=line) for line, payload in payloads]
@@ -113,6 +116,7 @@ def core_banking_router(settings: CustomerSettings, rules: Rules) -> APIRouter:
 def _payloads(request: Request, body: bytes, most: int) -> list[tuple[int, bytes]]:
     """Each event's number, from 1, and bytes. Raises MalformedBody, UnsupportedMediaType, TooManyEvents."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    body = body.removeprefix(BOM_UTF8)  # some editors and cores begin their files with it
     payloads: Iterable[tuple[int, bytes]]
     if media_type == LINES:
         payloads = ((number, line) for number, line in enumerate(body.split(b"\n"), 1) if line.strip())

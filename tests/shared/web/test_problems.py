@@ -47,6 +47,8 @@ async def test_what_the_framework_refuses_is_a_problem_too(notes: Notes) -> None
             "unsupported_media_type",
         )
         told(await client.post("/notes", content=b'{"subject": "x"}'), 415, "unsupported_media_type")
+        encoded = await client.post("/notes", json={"subject": "x"}, headers={"content-encoding": "gzip"})
+        told(encoded, 415, "unsupported_media_type")
         told(await client.get(f"/notes/{SECRET}"), 422, "invalid_input")
         assert told(await client.post("/notes"), 422, "invalid_input")["errors"][0]["pointer"] == ""
 
