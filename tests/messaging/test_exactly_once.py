@@ -66,7 +66,7 @@ async def test_an_event_that_the_relay_sends_twice_takes_effect_once(line: Line)
         await eventually(line.outbox_is_empty)
     assert len(await line.log(SurveyReported.TOPIC)) == 3 * 20
     before = duplicates()
-    async with line.consuming():
+    async with line.consuming(batch=8):  # so that the second is not in one batch with the first
         await line.until(20)
         await eventually(lambda: line.has_delivered(3 * 20))
     assert Counter(await line.numbers()) == Counter(range(20))

@@ -111,6 +111,7 @@ async def test_a_client_whose_fetcher_has_died_is_replaced(on_kafka: Line) -> No
         await on_kafka.until(1)
         assert source._consumer is not None
         source._consumer._fetcher._fetch_task.cancel()
+        await asyncio.sleep(1)  # what it had asked for is answered
         await on_kafka.publish(survey(2))
         assert await on_kafka.until(2) == [1, 2]
 
