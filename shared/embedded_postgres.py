@@ -50,6 +50,16 @@ class EmbeddedPostgres:
         with psycopg.connect(self.url("postgres", "postgres"), autocommit=True) as connection:
             connection.execute("checkpoint")
 
+    def revive(self) -> bool:
+        """Starts it again if it has ended, killed for want of memory perhaps; True if it had.
+
+        Raises subprocess.SubprocessError while it cannot start, as long as processes of the dead one linger.
+        """
+        if self.server.get_postmaster_info().is_running():
+            return False
+        self.server.start()
+        return True
+
     def stop(self) -> None:
         self.server.cleanup()
 

@@ -1,5 +1,6 @@
 """What the platform under every service is told: BRANCHLINE_* in the environment, each with its default."""
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
@@ -116,6 +117,9 @@ class PlatformSettings(BaseSettings):
     def _exact(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         if "*" in origins:
             raise ValueError("names each origin; * would let any page call the APIs")
+        for origin in origins:
+            if not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]+)?|https?://\[[0-9a-f:]+\](:[0-9]+)?", origin):
+                raise ValueError(f"{origin} is not as browsers name an origin, https://crm.bank.example")
         return origins
 
     @field_validator("public_url")

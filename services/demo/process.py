@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from subprocess import SubprocessError
 
 from rich.console import Console
 
@@ -13,11 +14,13 @@ from services.notification.settings import NotificationSettings, SmtpTls
 from services.serving import Server, collect_rarely, end_streams, listen
 from shared import telemetry
 from shared.auth.demo_issuer import DemoIssuer
-from shared.embedded_postgres import start_postgres
+from shared.embedded_postgres import EmbeddedPostgres, start_postgres
 from shared.events import TOPICS
 from shared.mail_sink import create_mail_app, smtp_sink
 from shared.messaging.embedded import PARTITIONS, EmbeddedLog, EmbeddedSource
 from shared.settings import Environment, PlatformSettings
+
+LOOK_AFTER_POSTGRES_SECONDS = 2.0
 
 
 def demo_settings(settings: PlatformSettings) -> PlatformSettings:
@@ -56,6 +59,7 @@ async def run_demo(settings: PlatformSettings, home: Home, console: Console) -> 
         stack.push_async_callback(asyncio.to_thread, postgres.stop)
         databases = await provision(postgres)
         await asyncio.to_thread(postgres.provision, "log", "log")
+        await stack.enter_async_context(_kept_running(postgres, console))
         log = await stack.enter_async_context(_log(postgres.url("log", "log")))
         smtp_port = await stack.enter_async_context(smtp_sink(environment=settings.environment, folder=home.mails))
         line = await stack.enter_async_context(
@@ -81,6 +85,26 @@ async def run_demo(settings: PlatformSettings, home: Home, console: Console) -> 
         console.print("\nStopping …", style="dim")
         with suppress(asyncio.CancelledError):
             await bank
+
+
+@asynccontextmanager
+async def _kept_running(postgres: EmbeddedPostgres, console: Console) -> AsyncIterator[None]:
+    """The services wait for a database that is away; this brings it back."""
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(LOOK_AFTER_POSTGRES_SECONDS)
+            try:
+                if await asyncio.to_thread(postgres.revive):
+                    console.print("PostgreSQL had ended; it runs again, and nothing is lost.")
+            except (SubprocessError, OSError):
+                console.print("PostgreSQL has ended and does not start yet; trying again …")
+
+    watching = asyncio.ensure_future(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
 
 
 @asynccontextmanager

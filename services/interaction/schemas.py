@@ -4,11 +4,12 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from services.interaction.domain.timeline import EntryKind
 from shared.events.corebanking import ComplaintOutcome, ContactChannel
 from shared.events.interaction import Outcome
+from shared.web.reading import WrittenInstant
 
 ALERT_ID, CONTACT_ID = "0193a1c8-9b40-7c11-8d02-5a3c1e9f7d21", "0193a2f0-11c4-7a90-8f3e-6b2d9c5e7a10"
 
@@ -33,7 +34,7 @@ class Read(BaseModel):
 
 class ContactCreate(Create):
     channel: ContactChannel
-    occurred_at: AwareDatetime | None = Field(
+    occurred_at: WrittenInstant | None = Field(
         default=None, description="When it was, now by default; never ahead.", examples=["2026-11-24T09:30:00Z"]
     )
     alert_id: UUID | None = Field(

@@ -3,10 +3,11 @@
 from datetime import date, datetime
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from services.notification.models import AlertState, Channel, DeliveryState, ItemState
 from shared.events.scoring import AlertClosure
+from shared.web.reading import WrittenInstant
 
 
 class ReasonRead(BaseModel):
@@ -44,7 +45,7 @@ class InboxCount(BaseModel):
 class Snooze(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    until: AwareDatetime = Field(
+    until: WrittenInstant = Field(
         description="When it is to come back: in the future and within 30 days.", examples=["2026-11-27T08:00:00Z"]
     )
 

@@ -1,12 +1,27 @@
 """Reads requests strictly: what no database text or number holds is refused at the door, with a pointer to it."""
 
 import json
+import re
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from datetime import date
+from typing import Annotated, Any, NoReturn
 
 from fastapi import Request
+from pydantic import AwareDatetime, BeforeValidator
+from pydantic_core import PydanticCustomError
 
 from shared.web.problems import InvalidInput, MalformedBody, UnsupportedMediaType, json_pointer
+
+
+def _written_out(value: object) -> object:
+    if not isinstance(value, str) or re.fullmatch(r"[+-]?[0-9.]*", value):
+        raise PydanticCustomError("not_iso_8601", "Is written with hyphens, as 2026-11-24")
+    return value
+
+
+# Without this a number is a time since 1970: 20261124 would be a day in August of that year.
+WrittenDay = Annotated[date, BeforeValidator(_written_out)]
+WrittenInstant = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 
 NO_TEXT = "Holds a NUL character or a lone surrogate, which no text does"
 

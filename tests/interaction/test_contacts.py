@@ -85,10 +85,12 @@ async def test_a_repeated_request_logs_once(interaction: ServiceUnderTest) -> No
         ("0001-01-01T00:00:00+14:00", "too_long_ago"),
         ("2026-11-24T09:00:00", "timezone_aware"),
         ("yesterday", "datetime_from_date_parsing"),
+        (int(NOW.timestamp()), "not_iso_8601"),
+        (str(NOW.timestamp()), "not_iso_8601"),
     ],
 )
 async def test_a_conversation_is_logged_within_its_time(
-    interaction: ServiceUnderTest, occurred_at: str, code: str
+    interaction: ServiceUnderTest, occurred_at: str | int, code: str
 ) -> None:
     customer = customer_changed()
     await interaction.deliver([customer])

@@ -7,7 +7,7 @@ import pytest
 
 from shared.events.corebanking import AccountKind, TransactionKind
 from shared.ids import new_id
-from tests.harness import ServiceUnderTest
+from tests.harness import ServiceUnderTest, head_office
 from tests.scoring.bank import account_changed, customer_changed, days_ago, posted, read, transaction
 
 
@@ -128,6 +128,15 @@ async def test_days_can_be_asked_for_from_one_to_another_and_come_in_pages(
     found = [day["booked_on"] for day in first["items"] + second["items"]]
     assert found == [str(days_ago(n)) for n in reversed(range(10))]
     assert second["next"] is None
+
+
+@pytest.mark.parametrize("day", ["20261124", "0", "1795000000", "-1", ""])
+async def test_a_number_is_no_day(scoring: ServiceUnderTest, customer: UUID, day: str) -> None:
+    for path, name in ((f"/customers/{customer}/daily-aggregates", "from"), ("/alerts", "raised_since")):
+        async with scoring.http(head_office()) as http:
+            answer = await http.get(path, params={name: day})
+        assert answer.status_code == 422
+        assert [(e["pointer"], e["code"]) for e in answer.json()["errors"]] == [(f"/{name}", "not_iso_8601")]
 
 
 async def test_transactions_without_any_order_take_the_balance_that_was_told_last(

@@ -27,6 +27,9 @@ def test_nothing_is_a_demo_unless_it_says_so() -> None:
     [
         ("CORS_ORIGINS", "*"),
         ("CORS_ORIGINS", "https://a.example,*"),
+        ("CORS_ORIGINS", '["https://a.example"]'),
+        ("CORS_ORIGINS", "https://a.example/"),
+        ("CORS_ORIGINS", "a.example"),
         ("ENVIRONMENT", "test"),
         ("PORT", "70000"),
         ("PUBLIC_URL", "bank.example"),

@@ -1,6 +1,5 @@
 """Churn alerts."""
 
-from datetime import date
 from typing import Annotated
 from uuid import UUID
 
@@ -14,6 +13,7 @@ from shared.web.etag import ReadTag
 from shared.web.paging import Ordering, Page, PageRequest
 from shared.web.parameters import AlertId
 from shared.web.problems import problems
+from shared.web.reading import WrittenDay
 from shared.web.transaction import Session, service_router
 
 router = service_router(tag="alerts")
@@ -28,7 +28,7 @@ async def list_alerts(
     session: Session,
     page: Annotated[PageRequest, Depends(orderings)],
     state: Annotated[AlertState | None, Query(description="Only in this state.")] = None,
-    raised_since: Annotated[date | None, Query(description="Raised on that day or later.")] = None,
+    raised_since: Annotated[WrittenDay | None, Query(description="Raised on that day or later.")] = None,
     customer_id: Annotated[UUID | None, Query(description="Only of this customer.")] = None,
     is_historic: Annotated[bool | None, Query(description="Whether nobody was told.")] = None,
 ) -> Page[AlertRead]:

@@ -1,6 +1,5 @@
 """Customers by risk: scores with their reasons, how they changed, and the daily aggregates that they follow from."""
 
-from datetime import date
 from typing import Annotated
 
 from fastapi import Depends, Query
@@ -21,6 +20,7 @@ from shared.web.etag import ReadTag
 from shared.web.paging import Ordering, Page, PageRequest
 from shared.web.parameters import CustomerId, OfBranch, OfManager
 from shared.web.problems import problems
+from shared.web.reading import WrittenDay
 from shared.web.transaction import Session, service_router
 
 router = service_router(tag="risk")
@@ -67,8 +67,8 @@ async def list_daily_aggregates(
     customer_id: CustomerId,
     session: Session,
     page: Annotated[PageRequest, Depends(by_day_booked)],
-    first: Annotated[date | None, Query(alias="from", description="The first day.")] = None,
-    last: Annotated[date | None, Query(alias="to", description="The last day.")] = None,
+    first: Annotated[WrittenDay | None, Query(alias="from", description="The first day.")] = None,
+    last: Annotated[WrittenDay | None, Query(alias="to", description="The last day.")] = None,
 ) -> Page[DailyAggregateRead]:
     """What a customer's accounts did, by day and currency; days without transactions are left out."""
     query = await portfolio.daily_aggregates(session, customer_id, first, last)
