@@ -75,6 +75,11 @@ def _complete_operation(operation: dict[str, Any], route: RouteContext, problem_
             _add(responses, getattr(dependency.call, "responses", {}))
             if allows := getattr(dependency.call, "allows", None):
                 operation["description"] = f"{operation.get('description', '')}\n\n{allows}".strip()
+        for parameter in operation.get("parameters", []):
+            # Optional to FastAPI only, whose 422 would come before our 428.
+            if parameter["name"] == "if-match":
+                parameter |= {"name": "If-Match", "required": True}
+                parameter["schema"] = {"type": "string", "maxLength": 1000}
         if original.creates:
             operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
         _add(responses, problems(*_platform_problems(original, bool(operation.get("parameters")))))

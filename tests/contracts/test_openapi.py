@@ -198,7 +198,7 @@ def test_a_post_that_creates_takes_an_idempotency_key(found: list[Operation]) ->
 
 def test_what_changes_asks_for_what_was_read(found: list[Operation]) -> None:
     for each in found:
-        takes = any(parameter["name"].lower() == "if-match" for parameter in each.parameters)
+        takes = any(parameter["name"] == "If-Match" and parameter["required"] for parameter in each.parameters)
         assert takes == (each.method in ("PUT", "PATCH", "DELETE")), each.name
 
 
