@@ -61,7 +61,10 @@ class EmbeddedPostgres:
         return True
 
     def stop(self) -> None:
+        """Stops it, also where the wheel still counts a user that was killed and would leave it running."""
         self.server.cleanup()
+        if (self.server.pgdata / "postmaster.pid").exists():
+            self.server.stop()
 
 
 def start_postgres(folder: Path) -> EmbeddedPostgres:

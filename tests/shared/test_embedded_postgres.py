@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import signal
@@ -44,3 +45,12 @@ def test_a_postgres_that_was_killed_is_started_again_with_what_it_held(own_postg
     assert revive(own_postgres)
     with psycopg.connect(url) as connection:
         assert connection.execute("select seven from kept").fetchone() == (7,)
+
+
+def test_a_user_that_was_killed_does_not_keep_it_running(own_postgres: EmbeddedPostgres) -> None:
+    killed = 2**22 + 1  # above every pid that Linux gives
+    (own_postgres.server.pgdata / ".handle_pids.json").write_text(json.dumps([killed, os.getpid()]))
+    own_postgres.stop()
+    assert not (own_postgres.server.pgdata / "postmaster.pid").exists()
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(own_postgres.url("postgres", "postgres"))
