@@ -18,6 +18,7 @@ def interaction_service(settings: InteractionSettings | None = None) -> Service:
     subscriptions.on(customer.SurveyReported, handlers.keep_reported_surveys, commutative=True)
     subscriptions.on(customer.LifeEventReported, handlers.tell_life_events, commutative=True)
     subscriptions.on(customer.AccountChanged, handlers.follow_accounts, commutative=True)
+    subscriptions.on(customer.DayReported, handlers.close_days)
     subscriptions.on(scoring.ChurnAlertRaised, handlers.follow_alerts)
     subscriptions.on(scoring.ChurnAlertClosed, handlers.follow_alerts)
     subscriptions.on(scoring.RiskBandChanged, handlers.tell_risk_bands, commutative=True)

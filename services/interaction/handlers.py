@@ -15,16 +15,25 @@ from shared.events.customer import (
     ComplaintReported,
     ContactReported,
     CustomerChanged,
+    DayReported,
     LifeEventReported,
     SurveyReported,
 )
-from shared.events.interaction import ComplaintChanged, ContactLogged, SurveyAnswered
+from shared.events.interaction import ComplaintChanged, ContactLogged, DayClosed, SurveyAnswered
 from shared.events.notification import AlertAcknowledged, AlertDelivered, AlertSnoozed
 from shared.events.scoring import ChurnAlertClosed, ChurnAlertRaised, RiskBandChanged
+from shared.messaging.outbox import publish
 
 
 async def follow_customers(session: AsyncSession, deliveries: Sequence[Delivery[CustomerChanged]]) -> None:
     await coverage.follow_customers(session, [delivery.event for delivery in deliveries])
+
+
+async def close_days(session: AsyncSession, deliveries: Sequence[Delivery[DayReported]]) -> None:
+    """Passes a day's close on, in the same partition and behind what was reported of the day."""
+    for delivery in deliveries:
+        closed = DayClosed(business_date=delivery.event.business_date)
+        publish(session, closed, cause=delivery, partition=delivery.partition)
 
 
 async def log_reported_contacts(session: AsyncSession, deliveries: Sequence[Delivery[ContactReported]]) -> None:

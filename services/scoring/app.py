@@ -11,7 +11,15 @@ from services.scoring.settings import ScoringSettings
 from services.scoring.use_cases.rules import Rules
 from services.scoring.use_cases.scoring import score_backlog
 from shared.clock import Clock, system_clock
-from shared.events.customer import AccountChanged, CustomerChanged, DayClosed, LifeEventReported, TransactionsPosted
+from shared.events import interaction
+from shared.events.customer import (
+    AccountChanged,
+    CustomerChanged,
+    DayClosed,
+    DayReported,
+    LifeEventReported,
+    TransactionsPosted,
+)
 from shared.events.interaction import ComplaintChanged, ContactLogged, RetentionOutcomeRecorded, SurveyAnswered
 from shared.messaging.subscriptions import Subscriptions
 from shared.service import Job, Service
@@ -24,6 +32,8 @@ def scoring_service(settings: ScoringSettings | None = None, *, clock: Clock = s
     subscriptions = Subscriptions(group="scoring")
     subscriptions.on(TransactionsPosted, handlers.aggregate_transactions, commutative=True)
     subscriptions.on(DayClosed, handlers.close_days)
+    subscriptions.on(DayReported, handlers.close_days)
+    subscriptions.on(interaction.DayClosed, handlers.close_days)
     subscriptions.on(CustomerChanged, handlers.follow_customers, commutative=True)
     subscriptions.on(AccountChanged, handlers.follow_accounts, commutative=True)
     subscriptions.on(LifeEventReported, handlers.note_life_events, commutative=True)

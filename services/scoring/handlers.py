@@ -11,7 +11,7 @@ from services.scoring.use_cases import alerts, facts, scoring, transactions
 from services.scoring.use_cases.facts import IRREVOCABLE, NewFact
 from services.scoring.use_cases.rules import Rules
 from shared.events import Delivery
-from shared.events.customer import AccountChanged, CustomerChanged, DayClosed, LifeEventReported, TransactionsPosted
+from shared.events.customer import AccountChanged, CustomerChanged, LifeEventReported, TransactionsPosted
 from shared.events.interaction import ComplaintChanged, ContactLogged, RetentionOutcomeRecorded, SurveyAnswered
 
 
@@ -31,7 +31,7 @@ class Handlers:
         await transactions.aggregate_transactions(session, deliveries)
         await self._score(session, deliveries)
 
-    async def close_days(self, session: AsyncSession, deliveries: Sequence[Delivery[DayClosed]]) -> None:
+    async def close_days(self, session: AsyncSession, deliveries: Sequence[Delivery[scoring.Close]]) -> None:
         await scoring.close_days(session, deliveries, self._rules)
 
     async def follow_customers(self, session: AsyncSession, deliveries: Sequence[Delivery[CustomerChanged]]) -> None:

@@ -22,8 +22,19 @@ class Base(DeclarativeBase):
     }
 
 
+class DayMark(Base):
+    """Which days one partition of one topic was told are closed: all between the two."""
+
+    __tablename__ = "day_mark"
+
+    partition: Mapped[int] = mapped_column(Integer, primary_key=True)
+    topic: Mapped[str] = mapped_column(primary_key=True)
+    first_closed_on: Mapped[date]
+    last_closed_on: Mapped[date]
+
+
 class BusinessDay(Base):
-    """Which days the bank has closed, as each partition of `customer.transactions` was told: all between the two."""
+    """Which days are complete in a partition: those that every topic that brings a day's facts has closed."""
 
     __tablename__ = "business_day"
 

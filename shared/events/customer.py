@@ -114,6 +114,18 @@ class DayClosed(Event, frozen=True, kw_only=True, omit_defaults=True):
         return "business-day"
 
 
+class DayReported(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """As DayClosed, behind what was reported of that day about customers and accounts. Goes to every partition."""
+
+    TYPE: ClassVar[str] = "customer.day_reported.v1"
+    TOPIC: ClassVar[str] = TOPIC
+    business_date: date
+
+    @property
+    def key(self) -> str:
+        return "business-day"
+
+
 class ContactReported(CustomerEvent, frozen=True, kw_only=True, omit_defaults=True):
     """A conversation that another system of the bank recorded."""
 

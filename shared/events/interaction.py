@@ -1,11 +1,11 @@
 """What the interaction service publishes."""
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import ClassVar
 from uuid import UUID
 
-from shared.events.base import CustomerEvent
+from shared.events.base import CustomerEvent, Event
 from shared.events.corebanking import ComplaintOutcome, ContactChannel
 
 TOPIC = "interaction.events"
@@ -48,6 +48,18 @@ class SurveyAnswered(CustomerEvent, frozen=True, kw_only=True, omit_defaults=Tru
     survey_id: UUID
     answered_at: datetime
     score: int
+
+
+class DayClosed(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """The bank closed a business day. One goes to every partition, behind what was reported of that day."""
+
+    TYPE: ClassVar[str] = "interaction.day_closed.v1"
+    TOPIC: ClassVar[str] = TOPIC
+    business_date: date
+
+    @property
+    def key(self) -> str:
+        return "business-day"
 
 
 class RetentionOutcomeRecorded(CustomerEvent, frozen=True, kw_only=True, omit_defaults=True):

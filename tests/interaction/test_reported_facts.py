@@ -8,8 +8,8 @@ import pytest
 
 from shared.events import Event
 from shared.events.corebanking import ComplaintOutcome, ContactChannel, LifeEventKind
-from shared.events.customer import LifeEventReported
-from shared.events.interaction import ComplaintChanged, ContactLogged, SurveyAnswered
+from shared.events.customer import DayReported, LifeEventReported
+from shared.events.interaction import ComplaintChanged, ContactLogged, DayClosed, SurveyAnswered
 from shared.events.notification import AlertAcknowledged, AlertDelivered, AlertSnoozed, Channel
 from shared.events.scoring import AlertClosure, RiskBand, RiskBandChanged
 from shared.ids import new_id
@@ -297,3 +297,9 @@ async def test_an_instant_that_cannot_be_shown_is_parked_alone(interaction: Serv
 async def everything(interaction: ServiceUnderTest) -> list[Any]:
     tables = ("contact", "complaint", "survey", "account", "alert", "coverage", "timeline_entry", "outbox")
     return [await interaction.rows(f"select * from {table} order by 1") for table in tables]
+
+
+async def test_a_closed_day_goes_on_in_its_partition_behind_what_was_reported(interaction: ServiceUnderTest) -> None:
+    await interaction.deliver([DayReported(business_date=date(2026, 3, 31))], partition=2)
+    rows = await interaction.rows("select type, topic, partition from outbox")
+    assert rows == [(DayClosed.TYPE, DayClosed.TOPIC, 2)]

@@ -8,11 +8,13 @@ from uuid import UUID
 import httpx
 
 from shared.auth.principal import Principal
+from shared.events import interaction
 from shared.events.corebanking import AccountKind, ComplaintOutcome, ContactChannel, LifeEventKind, TransactionKind
 from shared.events.customer import (
     AccountChanged,
     CustomerChanged,
     DayClosed,
+    DayReported,
     LifeEventReported,
     PostedTransaction,
     TransactionsPosted,
@@ -117,10 +119,14 @@ def death_in_household(customer_id: UUID, day: date) -> LifeEventReported:
     )
 
 
+CLOSES = (DayClosed, DayReported, interaction.DayClosed)
+
+
 async def close(scoring: ServiceUnderTest, *days: date) -> None:
-    """Tells every partition that the days are closed."""
+    """Tells every partition of every topic that the days are closed."""
     for partition in range(PARTITIONS):
-        await scoring.deliver([DayClosed(business_date=day) for day in days], partition=partition)
+        for close in CLOSES:
+            await scoring.deliver([close(business_date=day) for day in days], partition=partition)
 
 
 async def read(

@@ -17,6 +17,7 @@ from shared.events.interaction import Outcome, RetentionOutcomeRecorded
 from shared.ids import derived_id, new_id
 from tests.harness import PARTITIONS, ServiceUnderTest
 from tests.scoring.bank import (
+    CLOSES,
     TODAY,
     account_changed,
     complaint,
@@ -158,7 +159,9 @@ async def deliver(scoring: ServiceUnderTest, told: Sequence[Told]) -> None:
     for event_id, event in told:
         if isinstance(event, DayClosed):
             for partition in range(PARTITIONS):
-                await scoring.deliver([event], ids=[derived_id(event_id, str(partition))], partition=partition)
+                for close in CLOSES:
+                    closed, step = close(business_date=event.business_date), f"{close.TYPE} {partition}"
+                    await scoring.deliver([closed], ids=[derived_id(event_id, step)], partition=partition)
 
 
 async def score_the_rest(scoring: ServiceUnderTest) -> None:

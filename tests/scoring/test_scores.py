@@ -9,8 +9,9 @@ from shared.events.corebanking import AccountKind, ComplaintOutcome, LifeEventKi
 from shared.events.customer import DayClosed, LifeEventReported
 from shared.events.scoring import RiskBand, RiskBandChanged
 from shared.ids import new_id
-from tests.harness import ServiceUnderTest, branch_head, head_office, manager, program
+from tests.harness import PARTITIONS, ServiceUnderTest, branch_head, head_office, manager, program
 from tests.scoring.bank import (
+    CLOSES,
     TODAY,
     account_changed,
     close,
@@ -293,3 +294,20 @@ async def test_a_score_that_has_not_changed_is_not_sent_again(scoring: ServiceUn
         assert (await client.get(f"/customers/{customer}/score", headers=tag)).status_code == 304
         await close(scoring, TODAY)
         assert (await client.get(f"/customers/{customer}/score", headers=tag)).status_code == 200
+
+
+async def test_a_day_is_scored_when_every_topic_that_brings_its_facts_has_closed_it(scoring: ServiceUnderTest) -> None:
+    customer_id = new_id()
+    await scoring.deliver([customer_changed(customer_id)])
+    *others, last = CLOSES
+    for closed in others:
+        for partition in range(PARTITIONS):
+            await scoring.deliver([closed(business_date=TODAY)], partition=partition)
+    assert await scoring.rows("select last_closed_on from business_day") == []
+    for partition in range(PARTITIONS):
+        await scoring.deliver([last(business_date=days_ago(1))], partition=partition)
+    complete = await scoring.rows("select last_closed_on from business_day")
+    assert complete == [], "no day is closed by all of them yet"
+    for partition in range(PARTITIONS):
+        await scoring.deliver([last(business_date=TODAY)], partition=partition)
+    assert await scoring.rows("select last_closed_on from business_day") == [(TODAY,)] * PARTITIONS

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.customer.use_cases.receiving import Arrived
 from shared.events.corebanking import BusinessDayClosed
-from shared.events.customer import DayClosed
+from shared.events.customer import DayClosed, DayReported
 from shared.messaging.outbox import publish
 
 _CLOSE = text(
@@ -36,7 +36,7 @@ _RECONCILE = text(
 async def close_business_days(
     session: AsyncSession, arrived: Arrived, *, partitions: int, tolerance_minor: int
 ) -> None:
-    """Closes each day once. Every partition of `customer.transactions` is told, behind the day's transactions.
+    """Closes each day once. Every partition of both our topics is told, behind what the day brought.
 
     An account whose sum of amounts is further than `tolerance_minor` from the balance that the core
     stated is a finding, until they agree again.
@@ -50,5 +50,6 @@ async def close_business_days(
         last = event.business_date
         for partition in range(partitions):
             publish(session, DayClosed(business_date=last), partition=partition)
+            publish(session, DayReported(business_date=last), partition=partition)
     if last is not None:
         await session.execute(_RECONCILE, {"source": arrived.source, "day": last, "tolerance": tolerance_minor})

@@ -344,12 +344,10 @@ async def review_open_day(
 
 
 def _open_days(days: Sequence[date], last_closed: date | None, rules: Rules) -> list[date]:
-    """Those of the days that are open: not closed, not to come, and not of a history whose days close later."""
+    """Today, if it is among the days and not closed yet.
+
+    What is heard of an earlier day waits for that day's close: it is late, or history that is being loaded.
+    """
     today = rules.day_of(rules.clock())
-    return [
-        day
-        for day in sorted(set(days))
-        if rules.is_news(day)
-        and day <= today
-        and (last_closed is None or 0 < (day - last_closed).days <= rules.historic_after_days)
-    ]
+    is_open = last_closed is None or 0 < (today - last_closed).days <= rules.historic_after_days
+    return [today] if today in days and is_open else []

@@ -20,8 +20,8 @@ from services.scoring.use_cases.reasons import stored
 from services.scoring.use_cases.rules import Rules
 from services.scoring.use_cases.windows import Known, read_known
 from shared.database import Database
-from shared.events import Delivery
-from shared.events.customer import DayClosed
+from shared.events import Delivery, interaction
+from shared.events.customer import DayClosed, DayReported
 from shared.events.scoring import RiskBand, RiskBandChanged
 from shared.messaging.outbox import publish
 
@@ -32,6 +32,23 @@ CELLS = 400_000
 MOST_CUSTOMERS, MOST_DAYS = 5_000, 300_000
 """What one transaction scores: customers, and days over all of them. The rest stays due."""
 
+Close = DayClosed | DayReported | interaction.DayClosed
+TOPICS = sorted(event_type.TOPIC for event_type in (DayClosed, DayReported, interaction.DayClosed))
+"""What brings a day's facts. A day is complete when each of them has closed it: until then some may be on their way."""
+
+# Two topics of a partition may close the same day at the same moment: one of them has to see the other's mark.
+_ONE_AT_A_TIME = text("select pg_advisory_xact_lock(hashtextextended('day marks', :partition))")
+_MARK = text(
+    "insert into day_mark as m (partition, topic, first_closed_on, last_closed_on)"
+    " values (:partition, :topic, :first, :last)"
+    " on conflict (partition, topic) do update"
+    " set first_closed_on = least(m.first_closed_on, excluded.first_closed_on),"
+    " last_closed_on = greatest(m.last_closed_on, excluded.last_closed_on)"
+)
+_MARKS = text(
+    "select max(first_closed_on) as first, min(last_closed_on) as last from day_mark"
+    " where partition = :partition and topic = any(:topics) having count(*) = cardinality(cast(:topics as text[]))"
+)
 _CLOSE = text(
     "insert into business_day as b (partition, first_closed_on, last_closed_on) values (:partition, :first, :last)"
     " on conflict (partition) do update set first_closed_on = least(b.first_closed_on, excluded.first_closed_on),"
@@ -53,16 +70,25 @@ class DayToCome(Exception):
     """A day cannot be closed before it is there. To score all days until then would take for ever."""
 
 
-async def close_days(session: AsyncSession, deliveries: Sequence[Delivery[DayClosed]], rules: Rules) -> None:
-    """Notes the days that closed, and scores the customers who are due unless it is history that is being loaded."""
-    partition = deliveries[0].partition
+async def close_days(session: AsyncSession, deliveries: Sequence[Delivery[Close]], rules: Rules) -> None:
+    """Notes the days that a topic closed, and scores the customers who are due on those that are complete.
+
+    Unless it is history that is being loaded.
+    """
+    partition, topic = deliveries[0].partition, deliveries[0].event.TOPIC
     days = [delivery.event.business_date for delivery in deliveries]
     if max(days) > rules.day_of(rules.clock()) + timedelta(days=1):
         raise DayToCome(max(days))
+    await session.execute(_ONE_AT_A_TIME, {"partition": partition})
+    mark = {"partition": partition, "topic": topic, "first": min(days), "last": max(days)}
+    await session.execute(_MARK, mark)
+    complete = (await session.execute(_MARKS, {"partition": partition, "topics": TOPICS})).one_or_none()
+    if complete is None or complete.last < complete.first:
+        return
     first = await session.scalar(_FIRST_CLOSED, {"partition": partition})
-    await session.execute(_CLOSE, {"partition": partition, "first": min(days), "last": max(days)})
-    if first is not None and min(days) < first:
-        await session.execute(_ALL_DUE, {"partition": partition, "day": min(days)})
+    await session.execute(_CLOSE, {"partition": partition, "first": complete.first, "last": complete.last})
+    if first is not None and complete.first < first:
+        await session.execute(_ALL_DUE, {"partition": partition, "day": complete.first})
     await score_news(session, partition, rules, deliveries[-1])
 
 

@@ -39,6 +39,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("partition", name=op.f("pk_business_day")),
     )
     op.create_table(
+        "day_mark",
+        sa.Column("partition", sa.Integer(), nullable=False),
+        sa.Column("topic", sa.Text(), nullable=False),
+        sa.Column("first_closed_on", sa.Date(), nullable=False),
+        sa.Column("last_closed_on", sa.Date(), nullable=False),
+        sa.PrimaryKeyConstraint("partition", "topic", name=op.f("pk_day_mark")),
+    )
+    op.create_table(
         "churn_alert",
         sa.Column("alert_id", sa.Uuid(), nullable=False),
         sa.Column("customer_id", sa.Uuid(), nullable=False),
@@ -162,6 +170,7 @@ def downgrade() -> None:
     op.drop_index("ix_churn_alert_raised_on", table_name="churn_alert")
     op.drop_index("ix_churn_alert_points", table_name="churn_alert")
     op.drop_table("churn_alert")
+    op.drop_table("day_mark")
     op.drop_table("business_day")
     op.drop_index("ix_account_account_id", table_name="account")
     op.drop_table("account")
