@@ -25,7 +25,7 @@ class ManagerNotFound(Problem):
 
 class UnknownManager(Problem):
     status, code, title = 422, "unknown_manager", "The customer cannot be given to this manager"
-    remedy = "Choose an active manager from the list of managers."
+    remedy = "Choose an active manager from the list of managers; as a branch head, one of your branch."
 
 
 class CoreEventNotFound(Problem):

@@ -97,3 +97,12 @@ async def test_who_may_assign(customer: ServiceUnderTest) -> None:
 
 async def test_nobody_unknown_is_assigned(customer: ServiceUnderTest) -> None:
     assert (await assign(customer, str(new_id()), TO_M3, OFFICE)).status_code == 404
+
+
+@pytest.mark.parametrize("role", ["manager_id", "deputy_manager_id"])
+async def test_a_branch_head_gives_no_customer_to_another_branch(customer: ServiceUnderTest, role: str) -> None:
+    customer_id = await id_of(customer, "P1")
+    elsewhere = {"manager_id": "M1", role: "M2"}
+    refused = await assign(customer, customer_id, elsewhere, actor=HEAD_1)
+    assert (refused.status_code, refused.json()["code"]) == (422, "unknown_manager")
+    assert (await assign(customer, customer_id, elsewhere, actor=OFFICE)).status_code == 200

@@ -8,7 +8,7 @@ from services.customer.errors import CustomerNotFound, UnknownManager
 from services.customer.models import Customer
 from services.customer.schemas import AssignmentUpdate, CustomerLookup, CustomerRead, Customers, CustomerSearch
 from services.customer.use_cases import portfolio
-from shared.auth.dependencies import require_role
+from shared.auth.dependencies import Actor, require_role
 from shared.auth.principal import Role
 from shared.web.etag import PreconditionRequired, ReadTag, SeenTag, StaleVersion
 from shared.web.paging import Ordering, Page, PageRequest
@@ -68,9 +68,12 @@ async def search_customers(body: CustomerSearch, session: Session) -> Customers:
     responses=problems(CustomerNotFound, UnknownManager, StaleVersion, PreconditionRequired),
 )
 async def assign_customer(
-    customer_id: CustomerId, body: AssignmentUpdate, session: Session, seen: SeenTag
+    customer_id: CustomerId, body: AssignmentUpdate, session: Session, actor: Actor, seen: SeenTag
 ) -> CustomerRead:
-    """Gives a customer to a manager and a deputy. Afterwards the core's own assignment no longer counts."""
-    customer = await portfolio.assign_customer(session, customer_id, body, seen)
+    """Gives a customer to a manager and a deputy. Afterwards the core's own assignment no longer counts.
+
+    A branch head chooses among the managers of their own branch and those below it.
+    """
+    customer = await portfolio.assign_customer(session, actor, customer_id, body, seen)
     seen.show(customer.version)
     return CustomerRead.model_validate(customer)

@@ -10,9 +10,10 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from services.customer.domain.names import end_of_prefix, phone_key, search_key
 from services.customer.errors import CustomerNotFound, UnknownManager
-from services.customer.models import Customer, Manager
+from services.customer.models import Branch, Customer, Manager
 from services.customer.schemas import AssignmentUpdate
 from services.customer.use_cases.parties import announce_customers
+from shared.auth.principal import Principal, Role
 from shared.web.etag import WritableTag
 
 MOST_FOUND = 50
@@ -66,9 +67,11 @@ def _begins(column: InstrumentedAttribute[Any], prefix: str) -> ColumnElement[bo
 
 
 async def assign_customer(
-    session: AsyncSession, customer_id: UUID, assignment: AssignmentUpdate, seen: WritableTag
+    session: AsyncSession, actor: Principal, customer_id: UUID, assignment: AssignmentUpdate, seen: WritableTag
 ) -> Customer:
     """Gives the customer to a manager and a deputy. From then on the core's managers no longer count.
+
+    A branch head gives customers to managers of their own branch and those below it.
 
     Raises CustomerNotFound, StaleVersion, UnknownManager.
     """
@@ -79,8 +82,12 @@ async def assign_customer(
         raise CustomerNotFound
     seen.check(customer.version)
     for manager_id in filter(None, (assignment.manager_id, assignment.deputy_manager_id)):
-        manager = await session.get(Manager, manager_id)
-        if manager is None or not manager.is_active:
+        path = await session.scalar(
+            select(Branch.branch_path)
+            .join(Manager, Manager.branch_id == Branch.branch_id)
+            .where(Manager.manager_id == manager_id, Manager.is_active)
+        )
+        if path is None or (actor.role is Role.BRANCH_HEAD and actor.branch_id not in path):
             raise UnknownManager
     customer.manager_id = assignment.manager_id
     customer.deputy_manager_id = assignment.deputy_manager_id
