@@ -27,7 +27,7 @@ class _Uuid(AbstractType[UUID]):  # type: ignore[misc] # aiokafka ships no types
         return UUID(bytes=data.read(16))
 
 
-class _MetadataResponse(Response):  # type: ignore[misc]
+class _MetadataResponse(Response):  # type: ignore[misc] # aiokafka ships no types
     API_KEY = 3
     API_VERSION = 12
     SCHEMA = Schema(
@@ -72,7 +72,7 @@ class _MetadataResponse(Response):  # type: ignore[misc]
     )
 
 
-class _MetadataRequestStruct(RequestStruct):  # type: ignore[misc]
+class _MetadataRequestStruct(RequestStruct):  # type: ignore[misc] # aiokafka ships no types
     API_KEY = 3
     API_VERSION = 12
     FLEXIBLE_VERSION = True
@@ -88,7 +88,7 @@ class _MetadataRequestStruct(RequestStruct):  # type: ignore[misc]
     )
 
 
-class _MetadataRequest(Request[_MetadataRequestStruct]):  # type: ignore[misc]
+class _MetadataRequest(Request[_MetadataRequestStruct]):  # type: ignore[misc] # aiokafka ships no types
     API_KEY = 3
 
     def __init__(self, topics: Sequence[str]) -> None:

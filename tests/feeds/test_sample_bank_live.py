@@ -96,7 +96,7 @@ async def test_after_a_pause_only_the_last_minute_is_made_up_for() -> None:
         demo.lines += lines
         demo.now, demo.step = at(TODAY, 15), timedelta(0)
 
-    demo.send = pause  # type: ignore[method-assign]
+    demo.send = pause  # type: ignore[method-assign] # a stand-in for the method
     await demo.run(closed=UNTIL, lines=live.BACKLOG + 1)
     after = [line for line in demo.lines if opened(line)[0].time > at(TODAY, 14)]
     assert len(after) == live.BACKLOG + 1

@@ -108,7 +108,7 @@ async def test_the_outbox_and_dead_letters_are_counted(embedded: Line, monkeypat
         await eventually(lambda: sample("branchline_outbox_events") == 0)
         await eventually(lambda: sample("branchline_outbox_oldest_seconds") == 0)
         for code in ("unknown_event_type", "handler_failed"):
-            await eventually(lambda code=code: sample("branchline_dead_letters", code=code) == 1)  # type: ignore[misc]
+            await eventually(lambda code=code: sample("branchline_dead_letters", code=code) == 1)  # type: ignore[misc] # the default binds the loop's value
         async with embedded.database.transaction() as session:
             await session.execute(text("delete from dead_letter"))
         await eventually(lambda: sample("branchline_dead_letters", code="handler_failed") == 0)

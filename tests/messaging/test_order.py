@@ -1,12 +1,15 @@
 """Everything about one key is in order, from the transaction that made it true to the handler."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import date
+from typing import Any
 from uuid import UUID
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from shared.events import Delivery
 from shared.events.customer import DayClosed, LifeEventReported, SurveyReported
 from shared.ids import new_id
 from shared.messaging.consumer import Consumer
@@ -89,13 +92,13 @@ async def test_an_event_whose_transaction_commits_late_is_sent_before_those_that
 async def test_events_of_a_commutative_handler_come_at_once_and_the_others_in_runs(line: Line) -> None:
     calls: list[tuple[str, list[int]]] = []
 
-    async def surveys(session: AsyncSession, deliveries: object) -> None:
-        calls.append(("surveys", [delivery.event.score for delivery in deliveries]))  # type: ignore[attr-defined]
-        await note(session, deliveries)  # type: ignore[arg-type]
+    async def surveys(session: AsyncSession, deliveries: Sequence[Delivery[Any]]) -> None:
+        calls.append(("surveys", [delivery.event.score for delivery in deliveries]))
+        await note(session, deliveries)
 
-    async def life_events(session: AsyncSession, deliveries: object) -> None:
-        calls.append(("life events", [-1 for _ in deliveries]))  # type: ignore[attr-defined]
-        await note(session, deliveries)  # type: ignore[arg-type]
+    async def life_events(session: AsyncSession, deliveries: Sequence[Delivery[Any]]) -> None:
+        calls.append(("life events", [-1 for _ in deliveries]))
+        await note(session, deliveries)
 
     def subscriptions(commutative: bool) -> Subscriptions:
         subscribed = Subscriptions(line.group)
@@ -127,9 +130,9 @@ async def test_batches_become_smaller_while_their_transactions_are_long(
     monkeypatch.setattr(Consumer, "LEAST", 10)
     sizes: list[int] = []
 
-    async def count(session: AsyncSession, deliveries: object) -> None:
-        sizes.append(len(deliveries))  # type: ignore[arg-type]
-        await note(session, deliveries)  # type: ignore[arg-type]
+    async def count(session: AsyncSession, deliveries: Sequence[Delivery[Any]]) -> None:
+        sizes.append(len(deliveries))
+        await note(session, deliveries)
 
     customer = new_id()
     await line.publish(*(survey(number, customer) for number in range(400)))

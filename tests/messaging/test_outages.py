@@ -104,7 +104,7 @@ async def test_a_log_whose_connections_are_cut_under_load_loses_and_doubles_noth
     embedded: Line, postgres: EmbeddedPostgres
 ) -> None:
     """What the embedded log has in the place of a broker that is killed."""
-    name = embedded.transport.source()._log.engine.url.database  # type: ignore[attr-defined]
+    name = embedded.transport.source()._log.engine.url.database  # type: ignore[attr-defined] # the log is behind the protocol
     async with embedded.relaying(batch=50), embedded.consuming(batch=50):
         loading = asyncio.ensure_future(load(embedded))
         while not loading.done():
@@ -133,7 +133,7 @@ async def test_a_database_that_is_slow_when_partitions_are_assigned_is_waited_fo
 
     async def begin_slowly(consumer: Consumer, *whereof: object) -> object:
         await asyncio.sleep(2)
-        return await begin(consumer, *whereof)  # type: ignore[arg-type]
+        return await begin(consumer, *whereof)  # type: ignore[arg-type] # passes on whatever it was given
 
     monkeypatch.setattr(Consumer, "begin", begin_slowly)
     await line.publish(*(survey(number) for number in range(10)))

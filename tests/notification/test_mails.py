@@ -149,7 +149,7 @@ async def test_senders_at_the_same_moment_send_no_mail_twice(database: Database,
 
 @pytest.mark.parametrize("where", ["on_recipient", "on_data"])
 async def test_a_mail_refused_for_now_is_sent_later(database: Database, watch: Watch, where: str) -> None:
-    relay = ScriptedRelay(**{where: telling("451 try again", "452 full", "250 OK")})  # type: ignore[arg-type]
+    relay = ScriptedRelay(**{where: telling("451 try again", "452 full", "250 OK")})  # type: ignore[arg-type] # the field is named by the parameter
     async with mailing(database, watch, relay) as notification:
         raised = await told(notification)
         await send(notification)
@@ -176,7 +176,7 @@ async def test_a_mail_refused_for_now_is_sent_later(database: Database, watch: W
 async def test_a_mail_refused_for_good_has_failed_and_the_others_go_on(
     database: Database, watch: Watch, where: str
 ) -> None:
-    relay = ScriptedRelay(**{where: telling("550 no such user", "250 OK")})  # type: ignore[arg-type]
+    relay = ScriptedRelay(**{where: telling("550 no such user", "250 OK")})  # type: ignore[arg-type] # the field is named by the parameter
     async with mailing(database, watch, relay) as notification:
         refused = await told(notification)
         watch.forward(seconds=1)
@@ -205,7 +205,7 @@ async def test_a_mail_that_is_always_refused_for_now_fails_in_the_end(database: 
 async def test_a_connection_that_drops_before_the_mail_is_sent_loses_and_doubles_nothing(
     database: Database, watch: Watch, where: str
 ) -> None:
-    relay = ScriptedRelay(**{where: telling(None, "250 OK")})  # type: ignore[arg-type]
+    relay = ScriptedRelay(**{where: telling(None, "250 OK")})  # type: ignore[arg-type] # the field is named by the parameter
     async with mailing(database, watch, relay) as notification:
         raised = await told(notification)
         await send(notification)
@@ -320,7 +320,7 @@ async def test_no_transaction_is_open_while_a_mail_is_sent(database: Database, w
             seen.append(await notification.rows(query))
             return "250 OK"
 
-        relay.handle_DATA = look  # type: ignore[method-assign,assignment]
+        relay.handle_DATA = look  # type: ignore[method-assign,assignment] # a stand-in for the method
         await send(notification)
     assert seen == [[(0,)]]
 
@@ -346,7 +346,7 @@ async def test_a_mail_that_was_under_way_when_its_alert_closed_is_known_to_be_de
             await notification.deliver([alert_closed(raised)])
             return "250 OK"
 
-        relay.handle_DATA = close_and_accept  # type: ignore[method-assign,assignment]
+        relay.handle_DATA = close_and_accept  # type: ignore[method-assign,assignment] # a stand-in for the method
         await send(notification)
         assert (await mail_of(notification, raised))["state"] == "delivered"
         assert [event.channel for event in await notification.published(AlertDelivered)] == ["inbox", "email"]

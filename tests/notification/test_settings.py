@@ -32,7 +32,7 @@ def test_settings_that_cannot_work_are_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_a_password_is_not_shown() -> None:
-    settings = NotificationSettings(smtp_username="branchline", smtp_password="hush")  # type: ignore[arg-type]
+    settings = NotificationSettings(smtp_username="branchline", smtp_password="hush")  # type: ignore[arg-type] # pydantic makes a secret of it
     assert "hush" not in repr(settings)
 
 

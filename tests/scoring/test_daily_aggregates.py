@@ -130,7 +130,7 @@ def test_aggregates_are_what_counting_one_by_one_gives(posted: list[Posted]) -> 
 
 
 @given(transactions, st.randoms(use_true_random=False), st.integers(1, 5))
-def test_any_batching_and_any_order_give_the_same_aggregates(posted: list[Posted], random, batches: int) -> None:  # type: ignore[no-untyped-def]
+def test_any_batching_and_any_order_give_the_same_aggregates(posted: list[Posted], random, batches: int) -> None:  # type: ignore[no-untyped-def] # hypothesis has no type for its random
     shuffled = random.sample(posted, len(posted))
     parts = [aggregate(batch(shuffled[n::batches])) for n in range(batches)]
     assert rows(merge(parts)) == rows(aggregate(batch(posted)))
@@ -146,7 +146,7 @@ def posted(amount: int, kind: str = "transfer_out", **more: object) -> Posted:
         "balance": None,
         "id": 1,
     }
-    return Posted(**{**values, **more, "amount": amount, "kind": kind})  # type: ignore[arg-type]
+    return Posted(**{**values, **more, "amount": amount, "kind": kind})  # type: ignore[arg-type] # the fields are drawn
 
 
 def test_a_reversal_takes_amount_and_count_back_on_its_own_day() -> None:

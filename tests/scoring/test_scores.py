@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from shared.auth.principal import Principal
 from shared.events.corebanking import AccountKind, ComplaintOutcome, LifeEventKind, TransactionKind
 from shared.events.customer import DayClosed, LifeEventReported
 from shared.events.scoring import RiskBand, RiskBandChanged
@@ -254,8 +255,8 @@ async def test_a_manager_sees_their_own_customers_and_no_others(scoring: Service
         ]
     )
 
-    async def seen(principal: object) -> set[UUID]:
-        items = (await read(scoring, "/customers", principal))["items"]  # type: ignore[arg-type]
+    async def seen(principal: Principal) -> set[UUID]:
+        items = (await read(scoring, "/customers", principal))["items"]
         return {UUID(item["customer_id"]) for item in items}
 
     assert await seen(manager("M1")) == await seen(manager("M9")) == {mine}

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from services.scoring.settings import ScoringSettings
 from shared.events.corebanking import ContactChannel, TransactionKind
+from shared.events.customer import PostedTransaction
 from shared.events.interaction import ContactLogged
 from shared.events.scoring import ChurnAlertRaised
 from shared.ids import new_id
@@ -38,11 +39,11 @@ async def test_a_fact_belongs_to_the_day_in_the_banks_time_zone(scoring_on: Scor
 async def test_amounts_of_other_currencies_do_not_weigh_where_the_bank_names_its_own(scoring_on: ScoringOn) -> None:
     customer, dollars = new_id(), new_id()
 
-    def of(ago: int, balance: int) -> object:
+    def of(ago: int, balance: int) -> PostedTransaction:
         other = TransactionKind.OTHER
         return transaction(dollars, days_ago(ago), -1, balance_after_minor=balance, currency="USD", kind=other)
 
-    gone = posted(customer, of(150, 5_000_00), of(30, 0))  # type: ignore[arg-type]
+    gone = posted(customer, of(150, 5_000_00), of(30, 0))
     for home, expected in ((None, ["balance_drained"]), ("CNY", [])):
         async with scoring_on(TODAY, home_currency=home) as scoring:
             await scoring.deliver([customer_changed(customer), gone])
@@ -67,4 +68,4 @@ async def test_the_threshold_is_the_banks(scoring_on: ScoringOn) -> None:
 )
 def test_a_setting_that_makes_no_sense_is_refused_at_once(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        ScoringSettings(**wrong)  # type: ignore[arg-type]
+        ScoringSettings(**wrong)  # type: ignore[arg-type] # wrong on purpose

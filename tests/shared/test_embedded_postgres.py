@@ -41,7 +41,7 @@ def test_a_postgres_that_was_killed_is_started_again_with_what_it_held(own_postg
     pid = own_postgres.server.get_pid()
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    own_postgres.server.get_postmaster_info().process.wait(10)  # type: ignore[union-attr]
+    own_postgres.server.get_postmaster_info().process.wait(10)  # type: ignore[union-attr] # a running server has a process
     assert revive(own_postgres)
     with psycopg.connect(url) as connection:
         assert connection.execute("select seven from kept").fetchone() == (7,)

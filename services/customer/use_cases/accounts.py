@@ -43,7 +43,7 @@ class _Party(msgspec.Struct):
 
 
 _KNOWN = text(
-    "select core_account_id, account_id, revision, fingerprint, version, currency, transaction_count"  # noqa: S608
+    "select core_account_id, account_id, revision, fingerprint, version, currency, transaction_count"  # noqa: S608 - no value is in it
     f" from account where source = :source and core_account_id {ANY_ID} order by account_id for no key update"
 )
 _WRITE = upsert("account", ["account_id"], _Row.__struct_fields__)

@@ -93,7 +93,7 @@ class LockedAccount:
 
 
 _LOCK = text(
-    "select core_account_id, account_id, customer_id, currency, stated_minor, stated_on, stated_sequence,"  # noqa: S608
+    "select core_account_id, account_id, customer_id, currency, stated_minor, stated_on, stated_sequence,"  # noqa: S608 - no value is in it
     " posted_since_minor, latest_on, latest_sequence, posted_minor"
     f" from account where source = :source and core_account_id {ANY_ID} order by account_id for no key update"
 )

@@ -18,7 +18,7 @@ SETTLED = (Outcome.APPLIED, Outcome.DUPLICATE)
 _STRENGTH = {Outcome.PARKED: 0, Outcome.DUPLICATE: 1, Outcome.HELD: 2, Outcome.APPLIED: 3}
 
 _KNOWN = text(
-    f"select event_id, fingerprint, outcome from received_event where source = :source and event_id {ANY_ID}"  # noqa: S608
+    f"select event_id, fingerprint, outcome from received_event where source = :source and event_id {ANY_ID}"  # noqa: S608 - no value is in it
 )
 _RECEIPT = {"source": "text", "event_id": "text", "type": "text", "fingerprint": "int8", "outcome": "text"}
 # A wrong event does not take the place of a right one that waits; mended ones do.

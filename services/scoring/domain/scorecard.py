@@ -300,4 +300,4 @@ class _Sentence(Formatter):
                 digits = _MINOR_DIGITS.get(self._currency, 2)
                 return f"{value / 10**digits:,.{digits}f} {self._currency}".rstrip()
             case _:
-                return super().format_field(value, format_spec)  # type: ignore[no-any-return]
+                return super().format_field(value, format_spec)  # type: ignore[no-any-return] # format_field is typed Any
