@@ -195,5 +195,27 @@ def docs(
         raise refuse("these differ from the code; `branchline docs` writes them.")
 
 
+@app.command()
+def record_release(
+    release: Annotated[str | None, typer.Argument(help="As 0.2.0; by default the version of what runs.")] = None,
+) -> None:
+    """Records what the events are now in docs/releases; every later version is held to it."""
+    from importlib.metadata import version
+
+    from services.documents.releases import AlreadyRecorded, Altered, NotCompatible, record_release
+
+    try:
+        path = record_release(release or version("branchline"))
+    except NotCompatible as refusal:
+        for fault in refusal.faults:
+            typer.echo(fault, err=True)
+        raise refuse(f"{refusal}; publish a new version of the event beside the old one.") from None
+    except (AlreadyRecorded, Altered) as refusal:
+        raise refuse(str(refusal)) from None
+    except ValueError:
+        raise refuse(f"{release!r} is no version such as 0.2.0.") from None
+    typer.echo(f"written: {path}")
+
+
 if __name__ == "__main__":
     main()

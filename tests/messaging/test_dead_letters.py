@@ -60,6 +60,15 @@ async def test_what_cannot_be_read_is_parked_with_its_reason_and_the_rest_of_the
     assert headers["ce_id"] == event_id == dict(records[3].headers)["ce_id"].decode()
 
 
+async def test_a_field_that_is_not_known_yet_is_ignored(line: Line) -> None:
+    """A publisher is newer than this reader."""
+    record = outgoing(survey(7))
+    await line.send(record._replace(value=record.value[:-1] + b',"added_later":{"in":["a later","version"]}}'))
+    async with line.consuming():
+        assert await line.until(1) == [7]
+    assert await line.letters() == []
+
+
 async def test_a_dead_letters_reason_quotes_no_value(line: Line) -> None:
     secret = b'{"customer_id": "Grace Hopper"}'
     await line.send(outgoing(survey(1))._replace(value=secret))
