@@ -4,6 +4,7 @@
 #   make test          everything: format, lint, types, import contracts, migrations, documents, tests
 #   make demo-test     the demo killed with -9 ten times while it opens its bank, and compared with one undisturbed
 #   make compose-test  the containers: journeys through the gateway, then every container killed while events flow
+#   make bench-events  Branchline's event core beside FastStream and a bare COPY, on real Kafka and PostgreSQL
 #   make up, down      the containers with an empty bank; down keeps what they hold
 #   make format        puts the code into its format
 #   make lock          locks requirements/*.in with hashes; UPGRADE=1 to newer versions
@@ -11,7 +12,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo demo-reset test demo-test compose-test up down format lock installed-demo installed-dev
+.PHONY: help demo demo-reset test demo-test compose-test bench-events up down format lock
+.PHONY: installed-demo installed-bench installed-dev
 .NOTPARALLEL:
 
 help:
@@ -45,6 +47,9 @@ demo-test: installed-dev
 compose-test: installed-dev
 	@exec $(BIN)/python -m tests.compose
 
+bench-events: installed-bench
+	@exec $(BIN)/python -m bench.events $(if $(EVENTS),--events $(EVENTS)) $(if $(ROUNDS),--rounds $(ROUNDS))
+
 up: .env
 	@$(compose) up --build --detach
 	@echo "Branchline is on http://127.0.0.1:$${BRANCHLINE_PORT:-8080}/docs, with an empty bank. 'make down' stops it and keeps its data."
@@ -64,9 +69,10 @@ lock: installed-dev
 	$(call lock,base)
 	$(call lock,compose,-c base.txt)
 	$(call lock,demo,-c compose.txt)
-	$(call lock,dev,-c demo.txt)
+	$(call lock,bench,-c demo.txt)
+	$(call lock,dev,-c bench.txt)
 
-installed-demo installed-dev: installed-%:
+installed-demo installed-bench installed-dev: installed-%:
 	@if ! $(venv_is_ours); then \
 	  if ! $(python_is_right); then \
 	    echo "Branchline needs Python 3.11 to 3.14; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -n 1)." >&2; \

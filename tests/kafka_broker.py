@@ -11,6 +11,7 @@ import struct
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,10 +73,11 @@ def jars() -> Path:
 class KafkaBroker:
     """Start it, use `bootstrap`, stop it. `kill` and `start` again keep its ports and what it holds.
 
-    It ends with the process that started it, however that ends.
+    It ends with the process that started it, however that ends. `settings` are the broker's, over those here.
     """
 
-    def __init__(self, home: Path | None = None) -> None:
+    def __init__(self, home: Path | None = None, *, settings: Mapping[str, str] | None = None) -> None:
+        self._settings = settings or {}
         self._home = home or Path(tempfile.mkdtemp(prefix="branchline-kafka-"))
         self.log = self._home / "broker.log"
         self._properties = self._home / "server.properties"
@@ -83,6 +85,11 @@ class KafkaBroker:
         self._guard: subprocess.Popen[bytes] | None = None
         self._jars = Path()
         self.port = 0
+
+    @property
+    def process_id(self) -> int:
+        assert self._broker is not None, "the broker is not running"
+        return self._broker.pid
 
     @property
     def bootstrap(self) -> str:
@@ -141,6 +148,7 @@ broker.session.timeout.ms=3000
 num.network.threads=2
 num.io.threads=4
 """
+            + "".join(f"{name}={value}\n" for name, value in self._settings.items())
         )
         formatted = subprocess.run(
             [*self._java(), "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(self._properties)],

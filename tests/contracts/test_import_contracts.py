@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LINT = Path(sys.executable).with_name("lint-imports")
-PACKAGES = ("feeds", "services", "shared")
+PACKAGES = ("bench", "feeds", "services", "shared")
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,7 @@ def is_kept(folder: Path, contract: str) -> bool:
         ("domain-is-pure", "services/scoring/domain/alerts.py", "shared.database"),
         ("events-are-a-language", "shared/events/base.py", "pydantic"),
         ("feeds-are-clients", "feeds/berka.py", "services.customer.settings"),
+        ("nobody-needs-the-bench", "shared/clock.py", "bench.input"),
     ],
 )
 def test_a_contract_that_is_broken_is_reported(copy: Path, contract: str, module: str, forbidden: str) -> None:

@@ -1,0 +1,111 @@
+"""The servers that a bench starts for itself on loopback, and the processor time of each."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import psycopg
+from psycopg import sql
+
+from shared.embedded_postgres import EmbeddedPostgres, start_postgres
+from tests.kafka_broker import KafkaBroker
+
+BROKER_SETTINGS = {
+    "group.initial.rebalance.delay.ms": "500",  # so that processes that start together share from the beginning
+}
+_TICKS = os.sysconf("SC_CLK_TCK")
+OWNER = "bench"
+
+
+class NotDurable(Exception):
+    """The database does not wait for the disk: what is measured would not be what a bank runs."""
+
+
+class Cpu(NamedTuple):
+    """Processor seconds, user and system."""
+
+    python: float
+    postgres: float
+    broker: float
+
+    def since(self, before: "Cpu") -> "Cpu":
+        return Cpu(*(now - then for now, then in zip(self, before, strict=True)))
+
+
+@dataclass(frozen=True)
+class Servers:
+    postgres: EmbeddedPostgres
+    broker: KafkaBroker
+
+    def create_database(self, name: str, schema: str) -> str:
+        """A fresh database with the schema; returns its URL."""
+        self.postgres.provision(name, OWNER)
+        url = self.postgres.url(OWNER, name)
+        with psycopg.connect(url) as connection:
+            connection.execute(schema.encode())
+        return url
+
+    def drop_database(self, name: str) -> None:
+        with psycopg.connect(self.postgres.url("postgres", "postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+    def cpu(self, python: list[int], *, without_backend: int = 0) -> Cpu:
+        """Of these Python processes, and of the servers so far; without the backend of whoever watches."""
+        postmaster = self.postgres.server.get_postmaster_info().pid
+        return Cpu(
+            sum(_seconds(process) for process in python),
+            # The postmaster's own account has the children that have ended.
+            _seconds(postmaster, with_ended_children=True)
+            + sum(_seconds(process) for process in _children(postmaster) if process != without_backend),
+            _seconds(self.broker.process_id),
+        )
+
+
+@contextmanager
+def started_servers() -> Iterator[Servers]:
+    """Raises NoKafka, with what is missing, and NotDurable."""
+    with tempfile.TemporaryDirectory(prefix="branchline-bench-") as folder:
+        Path(folder).chmod(0o755)
+        broker = KafkaBroker(settings=BROKER_SETTINGS)
+        postgres = start_postgres(Path(folder) / "postgres")
+        try:
+            _refuse_what_is_not_durable(postgres)
+            broker.start()
+            yield Servers(postgres, broker)
+        finally:
+            broker.stop()
+            postgres.stop()
+
+
+def _refuse_what_is_not_durable(postgres: EmbeddedPostgres) -> None:
+    with psycopg.connect(postgres.url("postgres", "postgres")) as connection:
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            value = connection.execute("select current_setting(%s)", [setting]).fetchone()
+            if value != ("on",):
+                raise NotDurable(f"{setting} is {value and value[0]}")
+
+
+def _fields(process: int) -> list[str]:
+    """What proc(5) calls `stat`, from its third field, the state, on."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].split()
+
+
+def _seconds(process: int, *, with_ended_children: bool = False) -> float:
+    times = _fields(process)[11 : 15 if with_ended_children else 13]
+    return sum(map(int, times)) / _TICKS
+
+
+def _children(parent: int) -> list[int]:
+    children = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if int(_fields(int(entry.name))[1]) == parent:
+                    children.append(int(entry.name))
+            except (FileNotFoundError, ProcessLookupError):  # it has ended since; its parent's account has it
+                continue
+    return children
