@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psycopg
@@ -55,6 +56,12 @@ def migrated(postgres: EmbeddedPostgres) -> Callable[[str], str]:
 @pytest.fixture
 async def new_database(postgres: EmbeddedPostgres, migrated: Callable[[str], str]) -> AsyncIterator[NewDatabase]:
     """Makes a fresh, migrated database of a service."""
+    async with fresh_databases(postgres, migrated) as make:
+        yield make
+
+
+@asynccontextmanager
+async def fresh_databases(postgres: EmbeddedPostgres, migrated: Callable[[str], str]) -> AsyncIterator[NewDatabase]:
     databases: list[tuple[str, Database]] = []
 
     async def make(service: str) -> Database:

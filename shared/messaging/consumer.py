@@ -14,6 +14,7 @@ import structlog
 
 from shared.database import Database
 from shared.messaging import metrics
+from shared.messaging.crash_points import CrashPoint, reached
 from shared.messaging.dead_letters import failed, park, parked_in
 from shared.messaging.delivery import deliver_records
 from shared.messaging.faults import Away, backoff, is_transient, name_of
@@ -87,6 +88,7 @@ class Consumer:
 
     async def deliver(self, batch: Batch) -> None:
         """Delivers a batch; returns when all of it is committed, delivered or parked, or another has the partition."""
+        reached(CrashPoint.FETCHED)
         try:
             await self._deliver(batch.at, batch.expected, batch.records)
         except Fenced:
@@ -94,6 +96,7 @@ class Consumer:
             log.warning("delivery_fenced", service=self._service, topic=batch.at.topic, partition=batch.at.partition)
             await self._until_it_works(lambda: self._source.return_to_position(batch.at))
         self._undelivered.pop(batch.at, None)
+        reached(CrashPoint.DELIVERED)
 
     async def lag(self) -> dict[TopicPartition, int]:
         """How many records of each partition that is read here are not delivered. Raises Away."""
@@ -107,6 +110,7 @@ class Consumer:
         async with self._database.transaction() as session:
             positions = await take_positions(session, earliest, logs)
         self._positions |= positions
+        reached(CrashPoint.PARTITION_BEGUN)
         return positions
 
     async def _deliver(self, at: TopicPartition, expected: int, records: Sequence[Record]) -> None:
@@ -150,13 +154,16 @@ class Consumer:
         duplicates = 0
         async with self._database.transaction() as session:
             await advance(session, at, expected=expected, next_offset=records[-1].offset + 1)
+            reached(CrashPoint.OFFSET_ADVANCED)
             if fault is None:
                 duplicates = await deliver_records(session, self._subscriptions, at.topic, records)
             else:
                 await park(session, [failed(record, fault) for record in records])
+            reached(CrashPoint.EFFECTS_WRITTEN)
             parked = parked_in(session)
             indexes = _indexes(records, {letter.record.offset for letter in parked})
             self._limit.check(indexes, len(records))
+        reached(CrashPoint.COMMITTED)
         self._limit.count(indexes, len(records))
         self._positions[at] = records[-1].offset + 1
         self._undelivered[at] -= len(records)
@@ -189,6 +196,7 @@ class Consumer:
             self._reported_at = monotonic()
             try:
                 await self._stopping.unless(self._source.report_progress(self._positions))
+                reached(CrashPoint.PROGRESS_REPORTED)
             except Away as fault:
                 log.info("progress_not_reported", service=self._service, fault=name_of(fault))
 

@@ -8,6 +8,7 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.ids import new_id
+from shared.messaging.crash_points import CrashPoint, reached
 from shared.messaging.records import Record
 from shared.messaging.tables import dead_letter
 
@@ -54,6 +55,7 @@ async def park(session: AsyncSession, parked: Sequence[Parked]) -> None:
     ]
     await session.execute(insert(dead_letter), rows)
     session.info.setdefault(_PARKED, []).extend(parked)
+    reached(CrashPoint.PARKED)
 
 
 def parked_in(session: AsyncSession) -> list[Parked]:

@@ -7,6 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.events import Delivery, Undecodable
+from shared.messaging.crash_points import CrashPoint, reached
 from shared.messaging.dead_letters import Parked, park
 from shared.messaging.records import Record, read_event_of, type_of
 from shared.messaging.subscriptions import Subscriptions
@@ -31,6 +32,7 @@ async def deliver_records(
     heard, parked = read_heard(subscriptions, records)
     await park(session, parked)
     fresh = await deliver_once(session, heard)
+    reached(CrashPoint.DEDUPLICATED)
     for run in subscriptions.runs(fresh):
         with delivering(f"process {run.deliveries[0].event.TYPE}", run.deliveries):
             await run.subscription.handler(session, run.deliveries)

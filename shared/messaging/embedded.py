@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from shared.copying import copy_rows
+from shared.messaging.crash_points import CrashPoint, reached
 from shared.messaging.faults import OffsetOutOfRange
 from shared.messaging.partitioning import partition_of
 from shared.messaging.positions import LogIdentity
@@ -107,6 +108,7 @@ class EmbeddedLog:
                     for i, record in enumerate(outgoing)
                 ]
             await copy_rows(session, "record", _COLUMNS, rows)
+            reached(CrashPoint.HALF_SENT)
             await session.commit()
         for news in self._news:
             news.set()

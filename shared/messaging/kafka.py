@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAlreadyExistsError, for_code
 
 from shared.events import corebanking
+from shared.messaging.crash_points import CrashPoint, reached
 from shared.messaging.faults import Away, OffsetOutOfRange, name_of
 from shared.messaging.kafka_connection import KafkaConnection
 from shared.messaging.kafka_metadata import identify
@@ -96,6 +97,7 @@ class KafkaPublisher:
         batch.close()
         sent.append(await producer.send_batch(batch, topic, partition=partition))
         await asyncio.gather(*sent)
+        reached(CrashPoint.HALF_SENT)
 
     async def _started(self) -> AIOKafkaProducer:
         async with self._starting:

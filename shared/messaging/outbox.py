@@ -11,6 +11,7 @@ from shared.clock import system_clock
 from shared.copying import copy_rows
 from shared.events import Delivery, Event, encode
 from shared.ids import derived_id, new_id
+from shared.messaging.crash_points import CrashPoint, reached
 from shared.messaging.tracing import traceparent_of
 
 _PENDING = "outbox"
@@ -98,4 +99,5 @@ async def write_outbox(session: AsyncSession) -> bool:
     if not rows:
         return False
     await copy_rows(session, "outbox", _COLUMNS, rows)
+    reached(CrashPoint.OUTBOX_WRITTEN)
     return True

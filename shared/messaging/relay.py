@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.database import Database
+from shared.messaging.crash_points import CrashPoint, reached
 from shared.messaging.faults import backoff, is_transient, name_of
 from shared.messaging.metrics import RELAYED
 from shared.messaging.records import NotSent, Outgoing, Publisher, event_headers
@@ -67,6 +68,7 @@ class Relay:
             if not await connection.scalar(text("select pg_try_advisory_lock(:lock)"), {"lock": _LOCK}):
                 await self._stopping.sleep(self.STANDBY_SECONDS)
                 return
+            reached(CrashPoint.LEADING)
             try:
                 while not self._stopping.is_set:
                     if await self.relay_once(connection) == 0:
@@ -81,6 +83,7 @@ class Relay:
         rows = (await connection.execute(_READ, {"limit": self._batch})).all()
         if not rows:
             return 0
+        reached(CrashPoint.OUTBOX_READ)
         outgoing = [
             Outgoing(
                 topic, key.encode(), payload, event_headers(event_id, type_name, occurred_at, traceparent), partition
@@ -88,7 +91,9 @@ class Relay:
             for _, event_id, type_name, topic, key, partition, payload, occurred_at, traceparent in rows
         ]
         await self._stopping.unless(self._publisher.send(outgoing), grace=self.GRACE_SECONDS)
+        reached(CrashPoint.SENT)
         await connection.execute(_DELETE, {"ids": [row.id for row in rows]})
+        reached(CrashPoint.DELETED)
         RELAYED.labels(self._service).inc(len(rows))
         return len(rows)
 
