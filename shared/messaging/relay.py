@@ -2,7 +2,8 @@
 
 One relay at a time per database, held by an advisory lock. It reads only rows whose transaction is
 below the snapshot's xmin: an identity column's order is not the commit order, and a row that commits
-late would else be passed by.
+late would else be passed by. And it stops at the first row that is not: transaction ids are not the
+order of the outbox either, so a row beyond may be about the same customer.
 """
 
 import asyncio
@@ -23,8 +24,9 @@ log = structlog.get_logger(__name__)
 
 _LOCK = 0x6272_6C72  # "brlr": one relay per database
 _READ = text(
-    "select id, event_id, type, topic, key, partition, payload, occurred_at, traceparent from outbox"
-    " where xid < pg_snapshot_xmin(pg_current_snapshot()) order by id limit :limit"
+    "select id, event_id, type, topic, key, partition, payload, occurred_at, traceparent from"
+    " (select *, bool_and(xid < pg_snapshot_xmin(pg_current_snapshot())) over (order by id) as settled"
+    " from (select * from outbox order by id limit :limit) as oldest) as read where settled order by id"
 )
 _DELETE = text("delete from outbox where id = any(:ids)")
 

@@ -1,5 +1,6 @@
 """Everything about one key is in order, from the transaction that made it true to the handler."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date
@@ -7,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.events import Delivery
@@ -87,6 +89,24 @@ async def test_an_event_whose_transaction_commits_late_is_sent_before_those_that
         assert await line.rows("select count(*) from outbox") == [(2,)], "not yet, for the first is not there"
         await late.commit()
         assert await line.until(3) == [1, 2, 3]
+
+
+async def test_an_event_does_not_pass_one_of_a_transaction_that_is_still_held_back(line: Line) -> None:
+    """Who writes early and locks the customer late comes after who did it the other way round, whatever else is open."""
+    customer = new_id()
+    begin = text("select pg_current_xact_id()")
+    jobs = line.database.jobs
+    async with line.relaying(), line.consuming(), AsyncSession(jobs) as early, AsyncSession(jobs) as other:
+        await early.execute(begin)
+        await other.execute(begin)
+        await line.publish(survey(1, customer))
+        publish(early, survey(2, customer))
+        await write_outbox(early)
+        await early.commit()
+        await asyncio.sleep(0.5)
+        assert await line.rows("select count(*) from outbox") == [(2,)], "the first is held back by the one that is open"
+        await other.commit()
+        assert await line.until(2) == [1, 2]
 
 
 async def test_events_of_a_commutative_handler_come_at_once_and_the_others_in_runs(line: Line) -> None:
