@@ -92,7 +92,7 @@ async def test_an_event_whose_transaction_commits_late_is_sent_before_those_that
 
 
 async def test_an_event_does_not_pass_one_of_a_transaction_that_is_still_held_back(line: Line) -> None:
-    """Who writes early and locks the customer late comes after who did it the other way round, whatever else is open."""
+    """Who writes early and locks the customer late comes after who did it the other way round."""
     customer = new_id()
     begin = text("select pg_current_xact_id()")
     jobs = line.database.jobs
@@ -104,7 +104,7 @@ async def test_an_event_does_not_pass_one_of_a_transaction_that_is_still_held_ba
         await write_outbox(early)
         await early.commit()
         await asyncio.sleep(0.5)
-        assert await line.rows("select count(*) from outbox") == [(2,)], "the first is held back by the one that is open"
+        assert await line.rows("select count(*) from outbox") == [(2,)], "another one holds it back"
         await other.commit()
         assert await line.until(2) == [1, 2]
 
