@@ -1,10 +1,13 @@
-"""`branchline dead-letters`: what could not be delivered, why, and delivering it again; over the services' own API."""
+"""`branchline dead-letters`: what could not be delivered and why; mending it, delivering it again; over the API."""
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from time import sleep
 from typing import Annotated, Any
 
+import click
 import httpx
 import typer
 
@@ -12,11 +15,21 @@ from services.catalog import SERVICES
 from services.demo.tokens import TokenRefused, ask_for_token
 from shared.settings import PlatformSettings
 
-app = typer.Typer(no_args_is_help=True, help="What could not be delivered: lists it, tells why, delivers it again.")
+app = typer.Typer(
+    no_args_is_help=True, help="What could not be delivered: lists it, tells why, mends it, delivers it again."
+)
+
+MOST_TRIES = 5
+CHUNK = 100
 
 Service = Annotated[str, typer.Argument(help=f"One of: {', '.join(SERVICES)}.")]
 Code = Annotated[str | None, typer.Option(help="Only those parked for this reason, as handler_failed.")]
 Type = Annotated[str | None, typer.Option("--type", help="Only events of this type.")]
+Topic = Annotated[str | None, typer.Option(help="Only those of this topic.")]
+Since = Annotated[str | None, typer.Option("--from", help="Only those parked then or later, as 2026-11-24T00:00:00Z.")]
+Until = Annotated[str | None, typer.Option(help="Only those parked before then.")]
+All = Annotated[bool, typer.Option("--all", help="All of the service.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only counts them.")]
 Url = Annotated[str | None, typer.Option(help="Where the services answer; by default the demo here.")]
 Token = Annotated[
     str | None, typer.Option(envvar="BRANCHLINE_TOKEN", help="Of the role operator; by default one of the demo's.")
@@ -28,66 +41,228 @@ def list_letters(
     service: Annotated[str | None, typer.Argument(help="Which service; by default all.")] = None,
     code: Code = None,
     type_name: Type = None,
+    topic: Topic = None,
+    since: Since = None,
+    until: Until = None,
     url: Url = None,
     token: Token = None,
 ) -> None:
     """Lists the dead letters, the oldest first."""
+    filters = _filters(code, type_name, topic, since, until)
     with _client(url, token) as http:
         for name in [_known(service)] if service else SERVICES:
-            for letter in _letters(http, name, code, type_name):
+            for letter in _letters(http, name, filters):
                 what = letter["type"] or "-"
-                typer.echo(
-                    f"{name}  {letter['id']}  {letter['parked_at']}  {what}  {letter['code']}: {letter['detail']}"
-                )
+                typer.echo(f"{name}  {letter['id']}  {letter['parked_at']}  {what}  {_why(letter)}")
 
 
 @app.command()
 def show(service: Service, letter_id: str, url: Url = None, token: Token = None) -> None:
-    """Tells all about one dead letter but what it holds."""
+    """Tells all about one dead letter: also what it holds, which may be personal, and who edited it."""
     with _client(url, token) as http:
-        typer.echo(json.dumps(_answer(http.get(f"/api/{_known(service)}/v1/dead-letters/{letter_id}")), indent=2))
+        typer.echo(json.dumps(_answer(http.get(f"{_path(service)}/{letter_id}")), indent=2, ensure_ascii=False))
+
+
+@app.command()
+def edit(
+    service: Service,
+    letter_ids: Annotated[list[str] | None, typer.Argument(help="Which; or say it by a filter or --all.")] = None,
+    payload: Annotated[Path | None, typer.Option(help="A file with all of one letter's payload anew, JSON.")] = None,
+    patch: Annotated[str | None, typer.Option(help="A JSON merge patch of the payload, as '{\"score\": 9}'.")] = None,
+    header: Annotated[list[str] | None, typer.Option(help="As ce_type=customer.survey_reported.v1.")] = None,
+    no_header: Annotated[list[str] | None, typer.Option(help="The name of a header to take out.")] = None,
+    code: Code = None,
+    type_name: Type = None,
+    topic: Topic = None,
+    since: Since = None,
+    until: Until = None,
+    everything: All = False,
+    dry_run: DryRun = False,
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """Changes what dead letters hold before they are replayed. What they held is kept, with who changed it.
+
+    For one letter, and without saying what to change, $EDITOR opens its payload.
+    """
+    filters = _filters(code, type_name, topic, since, until)
+    _say_which(letter_ids, filters, everything, dry_run)
+    change = _change(payload, patch, header, no_header)
+    if payload is not None and (letter_ids is None or len(letter_ids) != 1):
+        raise _refuse("--payload is for one letter, by its id.")
+    with _client(url, token) as http:
+        if letter_ids:
+            if not change and len(letter_ids) != 1:
+                raise _refuse("the editor opens one letter; for several say --patch or --header.")
+            for letter_id in letter_ids:
+                _edit_one(http, f"{_path(service)}/{letter_id}", change)
+            return
+        if dry_run:
+            _count(http, service, filters)
+            return
+        if not change:
+            raise _refuse("say what to change: --patch, --header or --no-header.")
+        edited = unchanged = 0
+        refused: list[str] = []
+        for part in _chunks(http, f"{_path(service)}/edit", filters, change):
+            edited, unchanged = edited + part["edited"], unchanged + part["unchanged"]
+            refused += part["refused"]
+    for letter_id in refused:
+        typer.echo(f"{letter_id}  its payload is no JSON object", err=True)
+    typer.echo(f"{edited} edited, {unchanged} are so already, {len(refused)} refused.")
+    if refused:
+        raise typer.Exit(1)
+
+
+def _edit_one(http: httpx.Client, path: str, change: dict[str, Any]) -> None:
+    read = http.get(path)
+    letter = _answer(read)
+    if not change:
+        record = letter["record"]
+        if record["payload_base64"] is not None:
+            raise _refuse("the payload is no text; --payload replaces it.")
+        before = record["payload"] or ""
+        after = click.edit(before, extension=".json", require_save=True)
+        if after is None or after.strip() == before.strip():
+            typer.echo(f"{letter['id']}  not changed")
+            return
+        change = {"payload": after.strip()}
+    now = _answer(http.patch(path, json=change, headers={"If-Match": read.headers["ETag"]}))
+    typer.echo(f"{letter['id']}  {'edited' if now['edits'] > letter['edits'] else 'not changed'}")
+
+
+def _change(
+    payload: Path | None, patch: str | None, header: list[str] | None, no_header: list[str] | None
+) -> dict[str, Any]:
+    change: dict[str, Any] = {}
+    try:
+        if payload is not None:
+            change["payload"] = payload.read_text(encoding="utf-8")
+        if patch is not None:
+            change["payload_patch"] = json.loads(patch)
+    except (OSError, ValueError) as fault:
+        raise _refuse(f"{payload or '--patch'} cannot be read ({type(fault).__name__}).") from None
+    pairs = [each.partition("=") for each in header or []]
+    if wrong := [name for name, equals, _ in pairs if not (name and equals)]:
+        raise _refuse(f"--header is NAME=VALUE, not {wrong[0]!r}.")
+    headers = {name: value for name, _, value in pairs} | dict.fromkeys(no_header or [])
+    return change | ({"headers": headers} if headers else {})
 
 
 @app.command()
 def replay(
     service: Service,
-    letter_ids: Annotated[list[str] | None, typer.Argument(help="Which; or say it by --code, --type or --all.")] = None,
+    letter_ids: Annotated[list[str] | None, typer.Argument(help="Which; or say it by a filter or --all.")] = None,
     code: Code = None,
     type_name: Type = None,
-    everything: Annotated[bool, typer.Option("--all", help="All of the service.")] = False,
+    topic: Topic = None,
+    since: Since = None,
+    until: Until = None,
+    everything: All = False,
+    dry_run: DryRun = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
     """Delivers dead letters again, the oldest first. Ends with 1 when one fails again. Doing it twice does no harm."""
-    if bool(letter_ids) + bool(code or type_name) + everything != 1:
-        raise _refuse("say which: by their ids, by --code and --type, or --all.")
+    filters = _filters(code, type_name, topic, since, until)
+    _say_which(letter_ids, filters, everything, dry_run)
     with _client(url, token) as http:
-        wanted = letter_ids or [letter["id"] for letter in _letters(http, _known(service), code, type_name)]
-        delivered = gone = 0
-        for letter_id in wanted:
-            answer = http.post(f"/api/{_known(service)}/v1/dead-letters/{letter_id}/replay")
-            if answer.status_code == httpx.codes.NOT_FOUND:
-                gone += 1
-                continue
-            letter = _answer(answer)["dead_letter"]
-            delivered += letter is None
-            if letter is not None:
-                typer.echo(f"{letter_id}  {letter['code']}: {letter['detail']}", err=True)
-    again = len(wanted) - delivered - gone
+        if dry_run:
+            _count(http, service, filters)
+            return
+        delivered = again = gone = 0
+        if letter_ids:
+            for letter_id in letter_ids:
+                answer = _post(http, f"{_path(service)}/{letter_id}/replay")
+                if answer.status_code == httpx.codes.NOT_FOUND:
+                    gone += 1
+                    continue
+                letter = _answer(answer)["dead_letter"]
+                delivered += letter is None
+                again += letter is not None
+                _tell([letter] if letter else [])
+        else:
+            for part in _chunks(http, f"{_path(service)}/replay", filters):
+                delivered, again = delivered + part["delivered"], again + len(part["parked"])
+                _tell(part["parked"])
     typer.echo(f"{delivered} delivered, {again} parked again, {gone} not there any more.")
     if again:
         raise typer.Exit(1)
 
 
-def _letters(http: httpx.Client, service: str, code: str | None, type_name: str | None) -> Iterator[dict[str, Any]]:
-    filters = {"code": code, "type": type_name, "sort": "parked_at", "limit": "200"}
-    query = {name: value for name, value in filters.items() if value is not None}
+def _tell(letters: list[dict[str, Any]]) -> None:
+    for letter in letters:
+        typer.echo(f"{letter['id']}  {_why(letter)}", err=True)
+
+
+def _why(letter: dict[str, Any]) -> str:
+    return f"{letter['code']}: {letter['detail']}"
+
+
+def _count(http: httpx.Client, service: str, filters: dict[str, str]) -> None:
+    summary = _answer(http.get(f"{_path(service)}/summary", params=filters))
+    for kind in summary["kinds"]:
+        typer.echo(
+            f"{kind['count']}  {kind['code']}  {kind['type'] or '-'}  {kind['topic']}  since {kind['oldest_at']}"
+        )
+    typer.echo(f"{summary['total']} in all.")
+
+
+def _chunks(
+    http: httpx.Client, path: str, filters: dict[str, str], body: dict[str, Any] | None = None
+) -> Iterator[dict[str, Any]]:
+    """What became of one part after the other, each in a transaction of its own; tells how far it is."""
+    query = {**filters, "limit": str(CHUNK)}
+    total = _answer(http.get(f"{path.rpartition('/')[0]}/summary", params=filters))["total"]
+    done = 0
     while True:
-        page = _answer(http.get(f"/api/{service}/v1/dead-letters", params=query))
+        part = _answer(_post(http, path, query, body))
+        yield part
+        if part["next"] is None:
+            return
+        done += CHUNK
+        typer.echo(f"{done} of {total} …", err=True)
+        query["cursor"] = part["next"]
+
+
+def _post(
+    http: httpx.Client, path: str, query: dict[str, str] | None = None, body: dict[str, Any] | None = None
+) -> httpx.Response:
+    """Again after the seconds that it is told, when the service is busy: nothing of it was done."""
+    for _ in range(MOST_TRIES):
+        answer = http.post(path, params=query, json=body)
+        if answer.status_code not in (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS):
+            break
+        sleep(float(answer.headers.get("Retry-After", "1")))
+    return answer
+
+
+def _letters(http: httpx.Client, service: str, filters: dict[str, str]) -> Iterator[dict[str, Any]]:
+    query = {**filters, "sort": "parked_at", "limit": "200"}
+    while True:
+        page = _answer(http.get(_path(service), params=query))
         yield from page["items"]
         if page["next"] is None:
             return
         query["cursor"] = page["next"]
+
+
+def _filters(
+    code: str | None, type_name: str | None, topic: str | None, since: str | None, until: str | None
+) -> dict[str, str]:
+    named = {"code": code, "type": type_name, "topic": topic, "parked_from": since, "parked_until": until}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def _say_which(letter_ids: list[str] | None, filters: dict[str, str], everything: bool, dry_run: bool) -> None:
+    if bool(letter_ids) + bool(filters) + everything != 1:
+        raise _refuse("say which: by their ids, by a filter as --code, or --all.")
+    if dry_run and letter_ids:
+        raise _refuse("--dry-run counts what a filter finds.")
+
+
+def _path(service: str) -> str:
+    return f"/api/{_known(service)}/v1/dead-letters"
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from sqlalchemy import text
 
 from shared.clock import Clock
 from shared.database import Database
+from shared.messaging.editing import forget_edits
 from shared.web.idempotency import purge_idempotency_keys
 
 REMEMBER_DELIVERIES = timedelta(days=14)
@@ -18,10 +19,14 @@ _FORGET_DELIVERIES = text(
 
 
 async def forget_what_is_past(database: Database, clock: Clock) -> None:
-    """Forgets stored answers after a day and deliveries after two weeks, in pieces that commit quickly."""
+    """Forgets stored answers after a day, deliveries after two weeks, edits of letters that are gone after 90 days.
+
+    In pieces that commit quickly.
+    """
     now = clock()
     async with database.transaction() as session:
         await purge_idempotency_keys(session, now)
+        await forget_edits(session, now)
     forgotten = 1
     while forgotten:
         async with database.transaction() as session:

@@ -40,6 +40,7 @@ def run_environment(service_metadata: MetaData) -> None:
 def _run(connection: Connection, targets: Sequence[MetaData]) -> None:
     ischema_names["xid8"] = messaging.Xid8  # a type that SQLAlchemy cannot read back by itself
     partitions = set(connection.scalars(text("select relname from pg_class where relispartition")))
+    connection.commit()  # else Alembic finds a transaction that is not its own, and none of a migration's is
 
     def is_ours(_item: object, name: str | None, kind: str, is_reflected: bool, _match: object) -> bool:
         return not (is_reflected and kind == "table" and name in partitions)
@@ -191,3 +192,44 @@ def create_shared_tables(service: str) -> None:
 def drop_shared_tables() -> None:
     for table in ("customer_scope", "idempotency_key", "dead_letter", "delivered_event", "consumer_offset", "outbox"):
         op.drop_table(table)
+
+
+_DEAD_LETTER_EDITS = """
+set local lock_timeout = '5s';
+alter table dead_letter add column if not exists edits integer not null default 0;
+create table if not exists dead_letter_edit (
+    id uuid primary key,
+    letter_id uuid not null,
+    topic text not null,
+    partition integer not null,
+    "offset" bigint not null,
+    payload bytea,
+    headers jsonb not null,
+    edited_at timestamptz not null,
+    edited_by text not null
+);
+comment on column dead_letter_edit.letter_id is 'of a dead letter, which is gone when it is delivered';
+comment on column dead_letter_edit.payload is 'before the edit';
+comment on column dead_letter_edit.headers is 'before the edit';
+create index if not exists ix_dead_letter_edit_letter_id on dead_letter_edit (letter_id, edited_at);
+create index if not exists ix_dead_letter_edit_edited_at on dead_letter_edit (edited_at);
+"""
+
+
+def add_dead_letter_edits() -> None:
+    """What operators edit, and the index by topic. Requests have no grant, as for dead letters.
+
+    Broken off in the index, it can be run again.
+    """
+    for statement in filter(None, map(str.strip, _DEAD_LETTER_EDITS.split(";"))):
+        op.execute(statement)
+    with op.get_context().autocommit_block():
+        op.execute("drop index concurrently if exists ix_dead_letter_topic")
+        op.execute("create index concurrently ix_dead_letter_topic on dead_letter (topic, parked_at, id)")
+
+
+def remove_dead_letter_edits() -> None:
+    op.execute("set local lock_timeout = '5s'")
+    op.execute("drop index if exists ix_dead_letter_topic")
+    op.execute("alter table dead_letter drop column edits")
+    op.execute("drop table dead_letter_edit")

@@ -82,7 +82,25 @@ dead_letter = Table(
     Column("parked_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
     Column("replays", Integer, nullable=False, server_default=text("0")),
     Column("replayed_at", DateTime(timezone=True), comment="when it was last replayed, in vain"),
+    Column("edits", Integer, nullable=False, server_default=text("0")),
     Index("ix_dead_letter_parked_at", "parked_at", "id"),
     Index("ix_dead_letter_code", "code", "parked_at", "id"),
     Index("ix_dead_letter_type", "type", "parked_at", "id"),
+    Index("ix_dead_letter_topic", "topic", "parked_at", "id"),
+)
+
+dead_letter_edit = Table(
+    "dead_letter_edit",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("letter_id", Uuid, nullable=False, comment="of a dead letter, which is gone when it is delivered"),
+    Column("topic", Text, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("payload", LargeBinary, comment="before the edit"),
+    Column("headers", JSONB, nullable=False, comment="before the edit"),
+    Column("edited_at", DateTime(timezone=True), nullable=False),
+    Column("edited_by", Text, nullable=False),
+    Index("ix_dead_letter_edit_letter_id", "letter_id", "edited_at"),
+    Index("ix_dead_letter_edit_edited_at", "edited_at"),
 )

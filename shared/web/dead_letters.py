@@ -1,25 +1,40 @@
-"""Dead letters over HTTP, for operators: what they are and why, never what they hold."""
+"""Dead letters over HTTP, for operators. Lists tell what they are and why; only who opens one sees what it holds."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Request
-from pydantic import BaseModel, Field
-from sqlalchemy import select
+from sqlalchemy import Row, func, select
 
-from shared.auth.dependencies import require_role
-from shared.auth.principal import Role
+from shared.auth.dependencies import Actor, require_role
+from shared.auth.principal import Principal, Role
+from shared.messaging.editing import Change, NotJson, edit
+from shared.messaging.letters import LetterFilter
 from shared.messaging.replay import NoSuchLetter, replay
 from shared.messaging.subscriptions import Subscriptions
-from shared.messaging.tables import dead_letter
-from shared.web.etag import ReadTag
+from shared.messaging.tables import dead_letter, dead_letter_edit
+from shared.web.dead_letter_bodies import (
+    DeadLetterCount,
+    DeadLetterRead,
+    DeadLetterShown,
+    DeadLetterSummary,
+    DeadLettersUpdate,
+    DeadLetterUpdate,
+    EditRead,
+    EditsRead,
+    RecordRead,
+    ReplayOutcome,
+    ReplayRead,
+    ReplaysRead,
+)
+from shared.web.etag import ReadTag, SeenTag
 from shared.web.paging import Ordering, Page, PageRequest
-from shared.web.problems import Problem, problems
+from shared.web.problems import InvalidInput, Problem, problems
 from shared.web.transaction import TIMEOUT, JobSession, service_router
 
 REPLAY_SECONDS = 30.0
+MOST_KINDS = 200
 
 
 class DeadLetterNotFound(Problem):
@@ -27,43 +42,33 @@ class DeadLetterNotFound(Problem):
     remedy = "List the dead letters."
 
 
-class DeadLetterRead(BaseModel):
-    """An event that could not be delivered. What it holds is not told."""
-
-    id: UUID
-    code: str = Field(description="Why, for programs.", examples=["handler_failed"])
-    detail: str = Field(description="Why, for people.", examples=["KeyError in aggregate_transactions, line 71"])
-    type: str | None = Field(description="As the record states it.", examples=["customer.transactions_posted.v1"])
-    event_id: str | None = Field(
-        description="As the record states it.", examples=["0193a1c8-7d2e-7e3b-9a55-1f0c7a4e2b10"]
-    )
-    topic: str = Field(examples=["customer.transactions"])
-    partition: int = Field(examples=[17])
-    offset: int = Field(examples=[120_034])
-    parked_at: datetime
-    replays: int = Field(description="How often it was replayed in vain.", examples=[0])
-    replayed_at: datetime | None = Field(description="When it was last replayed in vain.")
-
-
-class ReplayOutcome(StrEnum):
-    DELIVERED = "delivered"
-    """It is no dead letter any more."""
-    PARKED = "parked"
-    """It failed again, and stays with its new reason."""
-
-
-class ReplayRead(BaseModel):
-    """What became of a dead letter that was replayed."""
-
-    outcome: ReplayOutcome
-    dead_letter: DeadLetterRead | None = Field(description="As it is now, if it failed again.")
-
-
 LetterId = Annotated[UUID, Path(description="As the list says it.")]
+
+
+def _filter(
+    code: Annotated[str | None, Query(max_length=200, description="Why.", examples=["handler_failed"])] = None,
+    type: Annotated[
+        str | None, Query(max_length=500, description="Of the event.", examples=["customer.transactions_posted.v1"])
+    ] = None,  # noqa: A002, RUF100 - the field's name
+    topic: Annotated[
+        str | None, Query(max_length=250, description="Where it came from.", examples=["customer.transactions"])
+    ] = None,
+    parked_from: Annotated[
+        datetime | None, Query(description="Parked then or later.", examples=["2026-11-24T00:00:00Z"])
+    ] = None,
+    parked_until: Annotated[
+        datetime | None, Query(description="Parked before then.", examples=["2026-11-25T00:00:00Z"])
+    ] = None,
+) -> LetterFilter:
+    return LetterFilter(code, type, topic, parked_from, parked_until)
+
+
+Wanted = Annotated[LetterFilter, Depends(_filter)]
 
 COLUMNS = [dead_letter.c[name] for name in DeadLetterRead.model_fields]
 
 orderings = Ordering({"parked_at": dead_letter.c.parked_at}, default="-parked_at", tie=dead_letter.c.id)
+oldest_first = Ordering({"parked_at": dead_letter.c.parked_at}, default="parked_at", tie=dead_letter.c.id)
 
 
 def dead_letters_router(subscriptions: Subscriptions) -> APIRouter:
@@ -73,27 +78,67 @@ def dead_letters_router(subscriptions: Subscriptions) -> APIRouter:
 
     @router.get("/dead-letters", dependencies=for_operators)
     async def list_dead_letters(
-        session: JobSession,
-        page: Annotated[PageRequest, Depends(orderings)],
-        code: Annotated[str | None, Query(max_length=200, description="Why.", examples=["handler_failed"])] = None,
-        type: Annotated[
-            str | None, Query(max_length=500, description="Of the event.", examples=["customer.transactions_posted.v1"])
-        ] = None,  # noqa: A002, RUF100 - the field's name
+        session: JobSession, page: Annotated[PageRequest, Depends(orderings)], wanted: Wanted
     ) -> Page[DeadLetterRead]:
         """What could not be delivered to this service and waits for an operator."""
-        query = select(*COLUMNS)
-        for column, wanted in ((dead_letter.c.code, code), (dead_letter.c.type, type)):
-            if wanted is not None:
-                query = query.where(column == wanted)
-        return await page.of(session, query, read)
+        return await page.of(session, select(*COLUMNS).where(*wanted.conditions), read)
+
+    @router.get("/dead-letters/summary", dependencies=for_operators)
+    async def summarize_dead_letters(session: JobSession, wanted: Wanted) -> DeadLetterSummary:
+        """How many there are of each kind: what a replay or an edit by the same filter would take."""
+        columns, count = dead_letter.c, func.count().label("count")
+        since, until = func.min(columns.parked_at), func.max(columns.parked_at)
+        kinds = (
+            select(columns.code, columns.type, columns.topic, count, since.label("oldest_at"), until.label("newest_at"))
+            .where(*wanted.conditions)
+            .group_by(columns.code, columns.type, columns.topic)
+            .order_by(count.desc(), columns.code, columns.type, columns.topic)
+            .limit(MOST_KINDS)
+        )
+        total = await session.scalar(select(func.count()).select_from(dead_letter).where(*wanted.conditions))
+        found = [DeadLetterCount(**row._asdict()) for row in await session.execute(kinds)]
+        return DeadLetterSummary(total=total or 0, kinds=found)
 
     @router.get("/dead-letters/{letter_id}", dependencies=for_operators, responses=problems(DeadLetterNotFound))
-    async def read_dead_letter(letter_id: LetterId, session: JobSession, tag: ReadTag) -> DeadLetterRead:
-        """One dead letter: what it is and why it could not be delivered."""
-        row = (await session.execute(select(*COLUMNS).where(dead_letter.c.id == letter_id))).one_or_none()
+    async def read_dead_letter(letter_id: LetterId, session: JobSession, tag: ReadTag) -> DeadLetterShown:
+        """One dead letter: what it is, why it could not be delivered, and what it holds, which may be personal."""
+        row = (await session.execute(select(dead_letter).where(dead_letter.c.id == letter_id))).one_or_none()
         if row is None:
             raise DeadLetterNotFound
-        tag.show(row.replays)
+        tag.show(_version(row))
+        edits = dead_letter_edit.c
+        history = await session.execute(
+            select(edits.payload, edits.headers, edits.edited_at, edits.edited_by)
+            .where(edits.letter_id == letter_id)
+            .order_by(edits.edited_at, edits.id)
+        )
+        return DeadLetterShown(
+            **read(row).model_dump(),
+            key=row.key.decode("utf-8", "replace") if row.key is not None else None,
+            record=RecordRead.of(row.payload, row.headers),
+            history=[EditRead.of(**edit._asdict()) for edit in history],
+        )
+
+    @router.patch("/dead-letters/{letter_id}", dependencies=for_operators, responses=problems(DeadLetterNotFound))
+    async def edit_dead_letter(
+        letter_id: LetterId, body: DeadLetterUpdate, session: JobSession, actor: Actor, request: Request, seen: SeenTag
+    ) -> DeadLetterRead:
+        """Changes what it holds, before it is replayed. What it held is kept, with who changed it and when."""
+        payload = body.payload.encode() if body.payload is not None else None
+        change = Change(payload, body.payload_patch, body.headers)
+
+        def check(row: Row[Any]) -> None:
+            seen.check(_version(row))
+
+        now = request.app.state.clock()
+        try:
+            await edit(session, letter_id, change, by=_name(actor), now=now, check=check)
+        except NoSuchLetter:
+            raise DeadLetterNotFound from None
+        except NotJson as fault:
+            raise InvalidInput.at("/payload", "not_json", str(fault)) from None
+        row = (await session.execute(select(*COLUMNS).where(dead_letter.c.id == letter_id))).one()
+        seen.show(_version(row))
         return read(row)
 
     @router.post(
@@ -113,8 +158,62 @@ def dead_letters_router(subscriptions: Subscriptions) -> APIRouter:
         row = (await session.execute(select(*COLUMNS).where(dead_letter.c.id == letter_id))).one()
         return ReplayRead(outcome=ReplayOutcome.PARKED, dead_letter=read(row))
 
+    @router.post("/dead-letters/replay", dependencies=for_operators, openapi_extra={TIMEOUT: REPLAY_SECONDS})
+    async def replay_dead_letters(
+        session: JobSession, page: Annotated[PageRequest, Depends(oldest_first)], wanted: Wanted, request: Request
+    ) -> ReplaysRead:
+        """Delivers up to `limit` of those that the filter finds, as if they came now; without a filter, of all.
+
+        One that fails again stays with its new reason and stops no other. Those that somebody else is replaying are
+        passed by. Doing it again does no harm.
+        """
+        found = await page.of(session, _locked(wanted), read)
+        now = request.app.state.clock()
+        again = [each.id for each in found.items if not await replay(session, subscriptions, each.id, now)]
+        rows = await session.execute(
+            select(*COLUMNS).where(dead_letter.c.id.in_(again)).order_by(dead_letter.c.parked_at, dead_letter.c.id)
+        )
+        return ReplaysRead(delivered=len(found.items) - len(again), parked=[read(row) for row in rows], next=found.next)
+
+    @router.post("/dead-letters/edit", dependencies=for_operators, openapi_extra={TIMEOUT: REPLAY_SECONDS})
+    async def edit_dead_letters(
+        body: DeadLettersUpdate,
+        session: JobSession,
+        actor: Actor,
+        page: Annotated[PageRequest, Depends(oldest_first)],
+        wanted: Wanted,
+        request: Request,
+    ) -> EditsRead:
+        """Changes up to `limit` of those that the filter finds; without a filter, of all. What they held is kept.
+
+        Doing it again changes nothing more.
+        """
+        change, now = Change(None, body.payload_patch, body.headers), request.app.state.clock()
+        found = await page.of(session, _locked(wanted), read)
+        edited, refused = 0, []
+        for each in found.items:
+            try:
+                edited += await edit(session, each.id, change, by=_name(actor), now=now)
+            except NotJson:
+                refused.append(each.id)
+        unchanged = len(found.items) - edited - len(refused)
+        return EditsRead(edited=edited, unchanged=unchanged, refused=refused, next=found.next)
+
     return router
 
 
+def _locked(wanted: LetterFilter) -> Any:
+    return select(*COLUMNS).where(*wanted.conditions).with_for_update(skip_locked=True)
+
+
+def _version(row: Row[Any]) -> int:
+    """Either grows by one with every change, and both never at once."""
+    return int(row.replays + row.edits)
+
+
+def _name(actor: Principal) -> str:
+    return actor.staff_id or actor.subject
+
+
 def read(row: Any) -> DeadLetterRead:
-    return DeadLetterRead(**row._asdict())
+    return DeadLetterRead(**{name: getattr(row, name) for name in DeadLetterRead.model_fields})

@@ -34,6 +34,7 @@ WITHOUT = {
     "consumer_offset": (set(), "of deliveries"),
     "delivered_event": (set(), "of deliveries"),
     "dead_letter": (set(), "of deliveries; operators read it as the owner"),
+    "dead_letter_edit": (set(), "of deliveries; operators write it as the owner"),
     "alembic_version": (set(), "of migrations"),
 }
 UPDATED_BY_REQUESTS = {"manager_id", "deputy_manager_id", "is_assigned_here", "version", "updated_at"}

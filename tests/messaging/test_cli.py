@@ -1,8 +1,10 @@
 """Operators at a terminal do what the API does."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 from typer.testing import CliRunner
@@ -81,7 +83,7 @@ async def test_dead_letters_are_replayed_by_id_by_filter_and_all(
 @pytest.mark.parametrize("said", [[], ["--all", "--code", "x"], [str(new_id()), "--all"]])
 async def test_what_to_replay_is_said_in_one_way(branchline: Run, said: list[str]) -> None:
     refused = await branchline("replay", "scoring", *said)
-    assert refused == (1, ["branchline: say which: by their ids, by --code and --type, or --all."])
+    assert refused == (1, ["branchline: say which: by their ids, by a filter as --code, or --all."])
 
 
 async def test_refusals_are_one_line(
@@ -95,3 +97,79 @@ async def test_refusals_are_one_line(
         assert refusal.exit_code == 1
         (line,) = refusal.lines
         assert reason in line
+
+
+async def test_a_dead_letter_is_edited_by_a_file_a_patch_a_header_or_in_an_editor(
+    branchline: Run, service: ServiceUnderTest, moods: Moods, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (letter,) = await park(service, moods, 1)
+    this = ("edit", "scoring", letter["id"])
+
+    async def shown() -> dict[str, Any]:
+        found: dict[str, Any] = json.loads("\n".join((await branchline("show", "scoring", letter["id"])).lines))
+        return found
+
+    assert await branchline(*this, "--patch", '{"score": 2}') == (0, [f"{letter['id']}  edited"])
+    assert await branchline(*this, "--patch", '{"score": 2}') == (0, [f"{letter['id']}  not changed"])
+    await branchline(*this, "--header", "ce_type=a=b", "--header", "note=x")
+    await branchline(*this, "--no-header", "note")
+    now = await shown()
+    assert (now["record"]["headers"]["ce_type"], now["type"]) == ("a=b", "a=b")
+    assert "note" not in now["record"]["headers"]
+    assert [json.loads(edit["payload"])["score"] for edit in now["history"]] == [1, 2, 2]
+    file = tmp_path / "mended.json"
+    file.write_text(now["record"]["payload"].replace('"score":2', '"score":3'), encoding="utf-8")
+    assert (await branchline(*this, "--payload", str(file))).exit_code == 0
+    monkeypatch.setenv("EDITOR", "sed -i s/:3/:4/")
+    assert await branchline(*this) == (0, [f"{letter['id']}  edited"])
+    monkeypatch.setenv("EDITOR", "true")
+    assert await branchline(*this) == (0, [f"{letter['id']}  not changed"])
+    assert json.loads((await shown())["record"]["payload"])["score"] == 4
+    await branchline(*this, "--header", f"ce_type={SurveyReported.TYPE}")
+    assert (await branchline("replay", "scoring", letter["id"])).exit_code == 0
+    assert await effects(service) == [4]
+
+
+async def test_dead_letters_are_counted_edited_and_replayed_by_filter_in_parts(
+    branchline: Run, service: ServiceUnderTest, moods: Moods, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.dead_letters_cli.CHUNK", 2)
+    letters = await park(service, moods, 1, 2, 3)
+    for command in ("edit", "replay"):
+        counted = await branchline(command, "scoring", "--topic", SurveyReported.TOPIC, "--dry-run")
+        assert counted.exit_code == 0
+        assert counted.lines[0].startswith(f"3  handler_failed  {SurveyReported.TYPE}  {SurveyReported.TOPIC}  since ")
+        assert counted.lines[1] == "3 in all."
+    assert await effects(service) == []
+    by_filter = ("edit", "scoring", "--code", "handler_failed", "--patch", '{"score": 9}')
+    assert await branchline(*by_filter) == (0, ["2 of 3 …", "3 edited, 0 are so already, 0 refused."])
+    assert await branchline(*by_filter) == (0, ["2 of 3 …", "0 edited, 3 are so already, 0 refused."])
+    until = ("--from", "2020-01-01T00:00:00Z", "--until", letters[0]["parked_at"])
+    assert await branchline("replay", "scoring", *until) == (
+        0,
+        ["0 delivered, 0 parked again, 0 not there any more."],
+    )
+    everything = await branchline("replay", "scoring", "--type", SurveyReported.TYPE)
+    assert everything == (0, ["2 of 3 …", "3 delivered, 0 parked again, 0 not there any more."])
+    assert await effects(service) == [9, 9, 9]
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (["--patch", "{}"], "say which"),
+        (["--all"], "say what to change"),
+        (["--all", "--payload", "x"], "cannot be read"),
+        (["x", "--patch", "{"], "--patch cannot be read"),
+        (["x", "--header", "ce_type"], "NAME=VALUE"),
+        (["x", "y"], "the editor opens one letter"),
+        (["x", "--dry-run"], "counts what a filter finds"),
+    ],
+)
+async def test_an_edit_that_says_too_little_or_too_much_is_refused(
+    branchline: Run, said: list[str], reason: str
+) -> None:
+    refused = await branchline("edit", "scoring", *said)
+    assert refused.exit_code == 1
+    (line,) = refused.lines
+    assert reason in line

@@ -1,0 +1,108 @@
+"""Editing a dead letter before it is replayed: what it held stays, and who changed it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import Row, insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.ids import new_id
+from shared.messaging.replay import NoSuchLetter
+from shared.messaging.tables import dead_letter, dead_letter_edit
+
+KEEP_EDITS = timedelta(days=90)
+"""What was edited away may hold personal data, and is of use for as long as somebody may ask."""
+
+
+class NotJson(Exception):
+    """The payload that there would be is no JSON, or the one that there is no JSON object to patch."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """`payload` replaces all, `patch` is a JSON merge patch (RFC 7396), a header of None is taken out."""
+
+    payload: bytes | None = None
+    patch: Mapping[str, Any] | None = None
+    headers: Mapping[str, str | None] = field(default_factory=dict)
+
+    def of(self, payload: bytes | None, headers: Mapping[str, str]) -> tuple[bytes | None, dict[str, str]]:
+        """Raises NotJson."""
+        merged = merge(headers, self.headers)
+        if self.payload is not None:
+            _read(self.payload)
+            return self.payload, merged
+        if self.patch is None:
+            return payload, merged
+        before = _read(payload or b"")
+        if not isinstance(before, dict):
+            raise NotJson("the payload is no JSON object")
+        after = merge(before, self.patch)
+        return (payload if after == before else msgspec.json.encode(after)), merged
+
+
+def _read(payload: bytes) -> Any:
+    try:
+        return msgspec.json.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise NotJson("the payload is no JSON") from None
+
+
+def merge(target: Any, patch: Any) -> Any:
+    """RFC 7396, 2."""
+    if not isinstance(patch, Mapping):
+        return patch
+    merged = dict(target) if isinstance(target, Mapping) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = merge(merged.get(name), value)
+    return merged
+
+
+async def edit(
+    session: AsyncSession,
+    letter_id: UUID,
+    change: Change,
+    *,
+    by: str,
+    now: datetime,
+    check: Callable[[Row[Any]], None] = lambda _: None,
+) -> bool:
+    """Whether that changed anything. `check` sees the locked letter first. Raises NoSuchLetter, NotJson."""
+    found = await session.execute(select(dead_letter).where(dead_letter.c.id == letter_id).with_for_update())
+    letter = found.one_or_none()
+    if letter is None:
+        raise NoSuchLetter
+    check(letter)
+    payload, headers = change.of(letter.payload, letter.headers)
+    if (payload, headers) == (letter.payload, letter.headers):
+        return False
+    kept = {name: getattr(letter, name) for name in ("topic", "partition", "offset", "payload", "headers")}
+    kept |= {"id": new_id(), "letter_id": letter_id, "edited_at": now, "edited_by": by}
+    await session.execute(insert(dead_letter_edit), kept)
+    changed = {
+        "payload": payload,
+        "headers": headers,
+        "type": headers.get("ce_type", "")[:500] or None,
+        "event_id": headers.get("ce_id", "")[:500] or None,
+        "edits": letter.edits + 1,
+    }
+    await session.execute(update(dead_letter).where(dead_letter.c.id == letter_id).values(changed))
+    return True
+
+
+_FORGET = text(
+    "delete from dead_letter_edit e where edited_at < :before"
+    " and not exists (select from dead_letter l where l.id = e.letter_id)"
+)
+
+
+async def forget_edits(session: AsyncSession, now: datetime) -> None:
+    """Those of letters that are gone, after a while."""
+    await session.execute(_FORGET, {"before": now - KEEP_EDITS})
