@@ -5,6 +5,7 @@
 #   make demo-test     the demo killed with -9 ten times while it opens its bank, and compared with one undisturbed
 #   make compose-test  the containers: journeys through the gateway, then every container killed while events flow
 #   make bench-events  Branchline's event core beside FastStream and a bare COPY, on real Kafka and PostgreSQL
+#   make torture       the line on real Kafka and PostgreSQL, killed, paused and cut off; SEED=… replays, MINUTES=… (2)
 #   make up, down      the containers with an empty bank; down keeps what they hold
 #   make format        puts the code into its format
 #   make lock          locks requirements/*.in with hashes; UPGRADE=1 to newer versions
@@ -12,7 +13,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo demo-reset test demo-test compose-test bench-events up down format lock
+.PHONY: help demo demo-reset test demo-test compose-test torture bench-events up down format lock
 .PHONY: installed-demo installed-bench installed-dev
 .NOTPARALLEL:
 
@@ -49,6 +50,9 @@ compose-test: installed-dev
 
 bench-events: installed-bench
 	@exec $(BIN)/python -m bench.events $(if $(EVENTS),--events $(EVENTS)) $(if $(ROUNDS),--rounds $(ROUNDS))
+
+torture: installed-dev
+	@exec $(BIN)/python -m tests.torture $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
 up: .env
 	@$(compose) up --build --detach

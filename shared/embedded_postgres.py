@@ -3,6 +3,7 @@
 For the demo, for tests and benchmarks. It outlives a process that is killed, and is found again by the next.
 """
 
+import subprocess
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,11 +54,15 @@ class EmbeddedPostgres:
     def revive(self) -> bool:
         """Starts it again if it has ended, killed for want of memory perhaps; True if it had.
 
-        Raises subprocess.SubprocessError while it cannot start, as long as processes of the dead one linger.
+        Raises subprocess.SubprocessError while it cannot start, as long as processes of the dead one linger, and
+        while it is still recovering.
         """
         if self.server.get_postmaster_info().is_running():
             return False
-        self.server.start()
+        try:
+            self.server.start()
+        except AssertionError:  # the wheel's, of a server that an earlier attempt has started and that is not ready
+            raise subprocess.SubprocessError("it is recovering") from None
         return True
 
     def stop(self) -> None:

@@ -8,15 +8,15 @@ QUIET_WITHIN_SECONDS = 240.0
 QUIET_LOOKS = 3
 ENDS = """
 import asyncio, json, os
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 from shared.events import TOPICS
 
 async def ends():
-    consumer = AIOKafkaConsumer(bootstrap_servers=os.environ["BRANCHLINE_KAFKA"])
+    consumer = AIOKafkaConsumer(*TOPICS, bootstrap_servers=os.environ["BRANCHLINE_KAFKA"])
     await consumer.start()
     try:
-        await consumer.topics()
-        asked = [TopicPartition(topic, p) for topic in TOPICS for p in consumer.partitions_for_topic(topic) or ()]
+        asked = consumer.assignment()
+        assert {at.topic for at in asked} == set(TOPICS)
         return {f"{at.topic}/{at.partition}": end for at, end in (await consumer.end_offsets(asked)).items() if end}
     finally:
         await consumer.stop()

@@ -113,11 +113,8 @@ class FaultProxy:
         self._server.close()
         for connection in list(self._connections):
             connection.reset()
-        await asyncio.sleep(0)
-        waiting = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
+        while self._connections:  # noqa: ASYNC110 - each ends as soon as it may run
+            await asyncio.sleep(0.01)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -149,26 +146,30 @@ class _Connection:
         self._there = there
         self._conditions = conditions
         self._changed = asyncio.Event()
+        self._ended = asyncio.Event()
         self.is_left = False
 
     async def run(self) -> None:
         """Until both directions have ended, or one has failed."""
         requests = self._forward(self._here[0], self._there[1], is_answer=False)
         answers = self._forward(self._there[0], self._here[1], is_answer=True)
-        directions = [asyncio.ensure_future(requests), asyncio.ensure_future(answers)]
+        under_way = {asyncio.ensure_future(requests), asyncio.ensure_future(answers)}
+        ended = asyncio.ensure_future(self._ended.wait())
         try:
-            done, _ = await asyncio.wait(directions, return_when=asyncio.FIRST_EXCEPTION)
-            for direction in done:
-                if direction.exception() is not None:
+            while under_way and not self._ended.is_set():
+                done, _ = await asyncio.wait({*under_way, ended}, return_when=asyncio.FIRST_COMPLETED)
+                if any(direction.exception() for direction in done):
                     self.reset()
+                under_way -= done
         finally:
-            for direction in directions:
-                direction.cancel()
-            await asyncio.gather(*directions, return_exceptions=True)
+            for task in (*under_way, ended):
+                task.cancel()
+            await asyncio.gather(*under_way, ended, return_exceptions=True)
             for _, writer in (self._here, self._there):
                 writer.close()
 
     def reset(self) -> None:
+        self._ended.set()
         for _, writer in (self._here, self._there):
             _reset(writer)
 
