@@ -71,7 +71,8 @@ format: installed-dev
 
 lock: installed-dev
 	$(call lock,base)
-	$(call lock,compose,-c base.txt)
+	$(call lock,backfill,-c base.txt)
+	$(call lock,compose,-c backfill.txt)
 	$(call lock,demo,-c compose.txt)
 	$(call lock,bench,-c demo.txt)
 	$(call lock,dev,-c bench.txt)

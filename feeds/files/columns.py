@@ -1,0 +1,345 @@
+"""The columns of a file, as an event type's fields: a whole chunk of rows at once."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, datetime
+from functools import partial
+from typing import Any, get_args
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from feeds.files.amounts import decimal_places, minor_units
+from feeds.files.facts import IDENTITY, Fact, Item, Misfit, id_of, namer
+from feeds.files.layout import Amounts, Layout, short_name
+from feeds.rows import FeedRefused, RowFault
+from shared.events.corebanking import AccountRecorded, CoreBankingEvent, PartyRelation
+
+TIME = "time"
+"""A column may be this: the instant at which the fact became true, the `time` of its CloudEvent."""
+CURRENCY = "currency"
+_RELATIONS = tuple(relation.value for relation in PartyRelation)
+_MINOR = "_minor"
+_SPACE = re.compile(r"\s")
+
+Column = Sequence[Any]
+Convert = Callable[[Any], Any]
+
+
+class _Each(dict[Any, Any]):
+    """What a conversion makes of each value; columns repeat themselves."""
+
+    MOST = 100_000
+
+    def __init__(self, convert: Convert) -> None:
+        super().__init__()
+        self._convert = convert
+
+    def __missing__(self, value: Any) -> Any:
+        if len(self) >= self.MOST:
+            self.clear()
+        converted = self[value] = self._convert(value)
+        return converted
+
+
+class Columns:
+    """How rows with this header become events of a type. Raises FeedRefused when they cannot."""
+
+    def __init__(self, file: str, event_type: type[CoreBankingEvent], header: Sequence[str], layout: Layout) -> None:
+        self._file = file
+        self._event_type = event_type
+        self._layout = layout
+        self._fields = {field.name: field for field in msgspec.structs.fields(event_type)}
+        self._width = len(header)
+        self._index = self._indexes([name.strip() for name in header])
+        self._convert = {name: self._conversion(name) for name in self._fields}
+        self._names = [
+            name
+            for name in self._fields
+            if name in self._index or name in layout.constants or (name == "parties" and self._relations)
+        ]
+        self._refuse_missing(header)
+        self._many: Any = list[event_type]  # type: ignore[valid-type] # it is a type, at run time
+        self._name = namer(event_type)
+        self._exponent: Convert = _Each(decimal_places).__getitem__
+        self.unread = [name for i, name in enumerate(header) if i not in self._index.values() and i != self._debit]
+        """The header's columns that no field takes."""
+
+    @property
+    def _relations(self) -> list[str]:
+        return [relation for relation in _RELATIONS if relation in self._index]
+
+    def _wanted(self) -> dict[str, str]:
+        """By what a column may be called without a mapping, the field that it is."""
+        wanted = {_plain(name): name for name in (*self._fields, TIME, CURRENCY)}
+        if self._layout.amounts is Amounts.MAJOR:
+            wanted |= {_plain(name.removesuffix(_MINOR)): name for name in self._fields if name.endswith(_MINOR)}
+        if self._event_type is AccountRecorded:
+            wanted |= {relation: relation for relation in _RELATIONS}
+        return wanted
+
+    def _indexes(self, header: list[str]) -> dict[str, int]:
+        wanted = self._wanted()
+        known = {*wanted.values()}
+        mapped = {_plain(column): field for column, field in self._layout.columns.items() if field in known}
+        found: dict[str, int] = {}
+        for index, column in enumerate(header):
+            plain = _plain(column)
+            field = mapped.get(plain) or wanted.get(plain)
+            if field is None or (plain not in mapped and (field in mapped.values() or field in self._layout.constants)):
+                continue
+            if field in found:
+                raise FeedRefused("double_column", f"{self._file} has more than one column for {field}")
+            found[field] = index
+        self._debit: int | None = None
+        if self._layout.debit is not None and "amount_minor" in self._fields:
+            names = [_plain(column) for column in header]
+            if _plain(self._layout.debit[0]) not in names:
+                raise FeedRefused("missing_column", f"{self._file} has no column {self._layout.debit[0]}")
+            self._debit = names.index(_plain(self._layout.debit[0]))
+        return found
+
+    def _refuse_missing(self, header: Sequence[str]) -> None:
+        missing = [name for name, field in self._fields.items() if field.required and name not in self._names]
+        if missing:
+            hint = ""
+            if len(header) == 1:
+                hint = "; it has one column only: is its --delimiter another?"
+            raise FeedRefused(
+                "missing_column",
+                f"{self._file} has no column for {', '.join(missing)} of {short_name(self._event_type)}"
+                f" (--map COLUMN=field says which it is, --set field=value gives all rows the same){hint}",
+            )
+
+    def _conversion(self, name: str) -> Convert | None:
+        """What makes a field's value of a cell's, beyond what msgspec does."""
+        steps: list[Convert] = []
+        if name in self._layout.values:
+            steps.append(partial(_renamed, self._layout.values[name]))
+        types = _types(self._fields[name].type)
+        if datetime in types:
+            zone = ZoneInfo(self._layout.timezone) if self._layout.timezone else None
+            steps.append(partial(_instant, self._layout.dates, zone))
+        elif date in types:
+            steps.append(partial(_day, self._layout.dates))
+        elif name == "parties":
+            return _parties
+        if not steps:
+            return None
+
+        def convert(value: Any) -> Any:
+            for step in steps:
+                value = step(value)
+            return value
+
+        return _Each(lambda value: None if value is None else convert(value)).__getitem__
+
+    def read(self, rows: Sequence[Sequence[Any]], lines: Sequence[int]) -> list[Item]:
+        """What the rows are, in their order; `lines` says where each is. Blank rows are nothing."""
+        faults: list[Item] = []
+        if any(len(row) != self._width for row in rows):
+            kept = []
+            for row, line in zip(rows, lines, strict=True):
+                if len(row) == self._width:
+                    kept.append((row, line))
+                elif any(row):
+                    detail = f"{len(row)} fields, the header has {self._width}"
+                    faults.append(RowFault(self._file, line, "malformed_row", detail))
+            rows, lines = [row for row, _ in kept], [line for _, line in kept]
+        if not rows:
+            return faults
+        columns = self._columns(list(zip(*rows, strict=True)), len(rows))
+        times = columns.pop(TIME, None)
+        names = list(columns)
+        made = [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        items = self._events(made, lines, times)
+        return [*items, *faults] if faults else items
+
+    def _columns(self, cells: Sequence[Column], count: int) -> dict[str, Column]:
+        columns: dict[str, Column] = {}
+        for name in self._names:
+            if name not in self._index:
+                if name in self._layout.constants:
+                    columns[name] = [self._constant(name)] * count
+                continue
+            column = _clean(cells[self._index[name]])
+            if name.endswith(_MINOR):
+                column = self._amounts(name, column, cells)
+            elif (convert := self._convert[name]) is not None:
+                column = list(map(convert, column))
+            default = self._fields[name].default
+            if default is not msgspec.NODEFAULT and default is not None:
+                column = [default if value is None else value for value in column]
+            columns[name] = column
+        if "parties" in self._fields and "parties" not in self._index and self._relations:
+            related = [(relation, _clean(cells[self._index[relation]])) for relation in self._relations]
+            columns["parties"] = [
+                _related([(relation, column[row]) for relation, column in related]) for row in range(count)
+            ]
+        if TIME in self._index:
+            zone = ZoneInfo(self._layout.timezone) if self._layout.timezone else None
+            columns[TIME] = [
+                None if value is None else _instant(self._layout.dates, zone, value)
+                for value in _clean(cells[self._index[TIME]])
+            ]
+        return columns
+
+    def _constant(self, name: str) -> Any:
+        convert, value = self._convert[name], self._layout.constants[name]
+        return convert(value) if convert is not None else value
+
+    def _amounts(self, name: str, column: Column, cells: Sequence[Column]) -> Column:
+        layout = self._layout
+        if layout.amounts is Amounts.MAJOR:
+            units = partial(_units, layout.decimal_mark)
+            if CURRENCY in self._index:
+                currencies = map(self._exponent, _clean(cells[self._index[CURRENCY]]))
+                column = list(map(units, column, currencies))
+            else:
+                places = decimal_places(layout.constants.get(CURRENCY))
+                column = [units(value, places) for value in column]
+        if self._debit is not None and layout.debit is not None and name == "amount_minor":
+            debit = layout.debit[1]
+            signs = _clean(cells[self._debit])
+            column = [_negated(value) if sign == debit else value for value, sign in zip(column, signs, strict=True)]
+        return column
+
+    def _events(self, made: list[dict[str, Any]], lines: Sequence[int], times: Column | None) -> list[Item]:
+        occurred = times if times is not None else [None] * len(made)
+        try:
+            events = msgspec.convert(made, self._many, strict=False)
+        except (msgspec.ValidationError, TypeError, OverflowError):
+            return [self._event(*each) for each in zip(made, lines, occurred, strict=True)]
+        if times is not None and not all(
+            time is None or (isinstance(time, datetime) and time.tzinfo) for time in times
+        ):
+            return [self._event(*each) for each in zip(made, lines, occurred, strict=True)]
+        return list(map(Fact, lines, map(self._name, events), occurred, events))
+
+    def _event(self, values: dict[str, Any], line: int, time: Any) -> Item:
+        """Of one row, when not all of them are right."""
+        if not _is_instant(time):
+            return RowFault(self._file, line, "malformed_time", "its time is no instant with an offset")
+        try:
+            event = msgspec.convert(values, self._event_type, strict=False)
+        except (msgspec.ValidationError, TypeError, OverflowError):
+            return self._misfit(values, line)
+        return Fact(line, self._name(event), time, event)
+
+    def _misfit(self, values: dict[str, Any], line: int) -> Misfit | RowFault:
+        """What could be read is read, so that the ingestion finds the value that could not."""
+        read = {}
+        for name, value in values.items():
+            try:
+                read[name] = msgspec.convert(value, self._fields[name].type, strict=False)
+            except (msgspec.ValidationError, TypeError, OverflowError):
+                read[name] = value
+        identity = IDENTITY[self._event_type]
+        if nameless := [name for name in identity if read.get(name) is None]:
+            return RowFault(self._file, line, "missing_identity", f"{', '.join(nameless)} is empty")
+        event_id = id_of(self._event_type.TYPE, *[str(read[name]) for name in identity])
+        data = msgspec.json.encode({name: value for name, value in read.items() if value is not None}, enc_hook=str)
+        return Misfit(line, event_id, self._event_type.TYPE, data)
+
+
+def usable_columns(event_type: type[CoreBankingEvent], layout: Layout) -> list[str]:
+    """Where rows are objects with names of their own: the names that could be a field."""
+    names = [field.name for field in msgspec.structs.fields(event_type)]
+    if layout.amounts is Amounts.MAJOR:
+        mapped = set(layout.columns.values())
+        names = [name.removesuffix(_MINOR) if name not in mapped else name for name in names]
+    taken = {*layout.columns.values(), *layout.constants}
+    own = [name for name in names if name not in taken]
+    debit = [layout.debit[0]] if layout.debit else []
+    relations = list(_RELATIONS) if event_type is AccountRecorded else []
+    return list(dict.fromkeys([*layout.columns, *own, *relations, *debit]))
+
+
+def _plain(column: str) -> str:
+    """A column's name as it is compared: `Account ID` is `account_id`."""
+    return re.sub(r"[^\w]+", "_", column.strip().casefold()).strip("_")
+
+
+def _types(annotation: Any) -> set[Any]:
+    parts = get_args(annotation)
+    return set().union(*map(_types, parts)) if parts else {annotation}
+
+
+def _clean(column: Column) -> Column:
+    """Without blanks around values; an empty one is none."""
+    try:
+        joined = "".join(column)
+    except TypeError:  # numbers, dates or nulls, from a format that has them
+        return [value.strip() or None if isinstance(value, str) else value for value in column]
+    if _SPACE.search(joined):
+        return [value.strip() or None for value in column]
+    return [value or None for value in column] if "" in column else column
+
+
+def _renamed(names: Mapping[str, str], value: Any) -> Any:
+    return names.get(str(value), names.get("*", value))
+
+
+def _day(written: str | None, value: Any) -> Any:
+    """What cannot be read stays as it is: the event's own rules refuse it."""
+    if isinstance(value, datetime):
+        return value.date()
+    if written is None or isinstance(value, date):
+        return value
+    try:
+        return datetime.strptime(str(value), written).date()  # noqa: DTZ007 - a day has no zone
+    except ValueError:
+        return value
+
+
+def _instant(written: str | None, zone: ZoneInfo | None, value: Any) -> Any:
+    when = value
+    if isinstance(value, str):
+        try:
+            when = datetime.strptime(value, written) if written else datetime.fromisoformat(value)  # noqa: DTZ007 - see below
+        except ValueError:
+            try:
+                when = datetime.fromisoformat(value)
+            except ValueError:
+                return value
+    if isinstance(when, datetime) and when.tzinfo is None and zone is not None:
+        return when.replace(tzinfo=zone)
+    return when
+
+
+def _is_instant(time: Any) -> bool:
+    return time is None or (isinstance(time, datetime) and time.tzinfo is not None)
+
+
+def _units(mark: str, value: Any, places: int) -> Any:
+    if value is None:
+        return None
+    units = minor_units(value, places, mark)
+    return str(value) if units is None else units
+
+
+def _negated(value: Any) -> Any:
+    if isinstance(value, int):
+        return -value
+    return f"-{value}" if isinstance(value, str) and value.isdigit() else value
+
+
+def _parties(value: Any) -> Any:
+    """A list of objects, or JSON of one."""
+    if isinstance(value, str):
+        try:
+            return msgspec.json.decode(value)
+        except msgspec.DecodeError:
+            return value
+    return value
+
+
+def _related(named: Iterable[tuple[str, Any]]) -> list[dict[str, str]]:
+    """Ids of one relation are separated by `|`."""
+    return [
+        {"party_id": party_id.strip(), "relation": relation}
+        for relation, ids in named
+        if ids is not None
+        for party_id in str(ids).split("|")
+        if party_id.strip()
+    ]
