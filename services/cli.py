@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from services.backfill_cli import load_history
 from services.catalog import SERVICES
 from services.dead_letters_cli import app as dead_letters
 from shared.settings import PlatformSettings
@@ -158,6 +159,7 @@ def mail_sink(
 feed = typer.Typer(no_args_is_help=True, help="Turns a bank's files into core-banking events and pushes them.")
 app.add_typer(feed, name="feed")
 app.add_typer(dead_letters, name="dead-letters")
+app.command("backfill")(load_history)
 
 
 @feed.command()
