@@ -60,6 +60,7 @@ class Branchline:
     share = 1.0
     schema = SCHEMA
     moves_offsets = True
+    owner = "bench"
 
     def __init__(self, name: str = "branchline", *, processes: int = 1, partitions: int = 4) -> None:
         self.name = name
@@ -72,17 +73,9 @@ class Branchline:
         self._holders = holders(setup.customers)
 
     async def run(self, setup: Setup, stop: asyncio.Event) -> None:
-        database = Database(setup.database, setup.database, pool_size=2)
         subscriptions = Subscriptions(group=setup.group)
         subscriptions.on_records(setup.topic, self.post_transactions)
-        consumer = Consumer(self.name, database, KafkaSource(KafkaConnection(setup.bootstrap)), subscriptions)
-        running = asyncio.ensure_future(consumer.run())
-        stopping = asyncio.ensure_future(stop.wait())
-        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        consumer.stop()
-        await running
-        await database.close()
+        await consume(setup, subscriptions, stop)
 
     def check(self, setup: Setup, placed: Sequence[Sequence[Posted]]) -> None:
         check_exactly_once(setup, placed)
@@ -140,3 +133,16 @@ class Branchline:
             for customer_id, activity in by_customer.items()
         )
         await copy_rows(session, "outbox", _OUTBOX, outbox)
+
+
+async def consume(setup: Setup, subscriptions: Subscriptions, stop: asyncio.Event) -> None:
+    """Branchline's consumer, until `stop`."""
+    database = Database(setup.database, setup.database, pool_size=2)
+    consumer = Consumer("bench", database, KafkaSource(KafkaConnection(setup.bootstrap)), subscriptions)
+    running = asyncio.ensure_future(consumer.run())
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    consumer.stop()
+    await running
+    await database.close()

@@ -29,9 +29,9 @@ def check_exactly_once(setup: Setup, placed: Sequence[Sequence[Posted]]) -> None
     with psycopg.connect(setup.database) as connection:
         offsets: dict[int, int] = dict(connection.execute(_OFFSETS, [setup.topic]).fetchall())
         expected = fold(placed, [offsets.get(partition, 0) for partition in range(len(placed))], setup.customers)
-        _compare("the ledger", _totals(connection.execute(_LEDGER).fetchall()), expected)
-        _compare("the aggregates", _totals(connection.execute(_AGGREGATES).fetchall()), expected)
-        _compare("the outbox", _told(connection.execute(_OUTBOX).fetchall()), expected)
+        compare("the ledger", _totals(connection.execute(_LEDGER).fetchall()), expected)
+        compare("the aggregates", _totals(connection.execute(_AGGREGATES).fetchall()), expected)
+        compare("the outbox", _told(connection.execute(_OUTBOX).fetchall()), expected)
 
 
 def _totals(rows: Sequence[tuple[Any, ...]]) -> dict[Day, Totals]:
@@ -55,7 +55,7 @@ def _told(rows: Sequence[tuple[Any, ...]]) -> dict[Day, Totals]:
     return {day: (count, debit, credit) for day, (count, debit, credit) in totals.items()}
 
 
-def _compare(what: str, found: Mapping[Day, Totals], expected: Mapping[Day, Totals]) -> None:
+def compare(what: str, found: Mapping[Day, Totals], expected: Mapping[Day, Totals]) -> None:
     if found == expected:
         return
     counts = [sum(count for count, _, _ in totals.values()) for totals in (found, expected)]

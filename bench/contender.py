@@ -65,15 +65,19 @@ class Contender(Protocol):
     """`name` is how results call it. `processes` of it share the `partitions` of the topic.
 
     `share` is how many of the topic's records it is measured with: the slow ones need fewer for a rate. `schema` is
-    made in its database beside the tables for messages. `moves_offsets` is whether it reads the topic at all.
+    made in its database, which is `owner`'s, beside the tables for messages; None leaves that to `prepare`.
+    `moves_offsets` is whether it reads the topic at all.
     """
 
     name: str
     processes: int
     partitions: int
     share: float
-    schema: str
     moves_offsets: bool
+    owner: str
+
+    @property
+    def schema(self) -> str | None: ...
 
     async def prepare(self, setup: Setup) -> None:
         """What is not timed: connects, reads what it keeps in memory."""

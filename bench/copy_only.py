@@ -11,19 +11,20 @@ from bench.contender import SCHEMA, Setup
 from bench.input import Posted, generate, holders
 
 BATCH = 500
-_COPY = "copy copied from stdin (format binary)"
 _TYPES = ("text", "text", "uuid", "date", "int8", "int8", "text", "text", "int8")
 
 
 class CopyOnly:
-    name = "copy_only"
     processes = 1
     partitions = 4
     share = 1.0
     schema = f"{SCHEMA}create table copied (like posting);"
     moves_offsets = False
+    owner = "bench"
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "copy_only", *, binary: bool = True) -> None:
+        self.name = name
+        self._binary = binary
         self._rows: list[tuple[Any, ...]] = []
         self._connection: psycopg.Connection[Any] | None = None
 
@@ -48,7 +49,7 @@ class CopyOnly:
 
     async def run(self, setup: Setup, stop: asyncio.Event) -> None:  # noqa: ARG002 - it ends by itself
         assert self._connection is not None, "it has not been prepared"
-        _copy(self._connection, self._rows)
+        _copy(self._connection, self._rows, binary=self._binary)
 
     def check(self, setup: Setup, placed: Sequence[Sequence[Posted]]) -> None:
         """Of what is right, only that all of it was copied."""
@@ -58,11 +59,13 @@ class CopyOnly:
             raise NotExactlyOnce(f"{copied} rows were copied")
 
 
-def _copy(connection: psycopg.Connection[Any], rows: Sequence[tuple[Any, ...]]) -> None:
+def _copy(connection: psycopg.Connection[Any], rows: Sequence[tuple[Any, ...]], *, binary: bool) -> None:
+    statement = "copy copied from stdin (format binary)" if binary else "copy copied from stdin"
     with connection.cursor() as cursor:
         for first in range(0, len(rows), BATCH):
-            with cursor.copy(_COPY) as copy:
-                copy.set_types(_TYPES)
+            with cursor.copy(statement) as copy:
+                if binary:
+                    copy.set_types(_TYPES)
                 for row in rows[first : first + BATCH]:
                     copy.write_row(row)
             connection.commit()

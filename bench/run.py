@@ -19,6 +19,7 @@ from shared.messaging import tables
 
 LOOK_SECONDS = 0.005
 PATIENCE_SECONDS = 300.0
+FEWEST = 100  # records that a contender is measured with, if there are so many
 _STANDS = "select count(*), coalesce(sum(next_offset), 0)::bigint from consumer_offset where topic = %s"
 
 
@@ -54,7 +55,8 @@ def messaging_schema() -> str:
 def measure(contender: Contender, servers: Servers, setup: Setup, placed: Sequence[Sequence[Posted]]) -> Measured:
     """`placed` is what is in each partition. Raises NotExactlyOnce and Failed."""
     name = f"bench_{new_id().hex}"
-    database = servers.create_database(name, messaging_schema() + contender.schema)
+    schema = messaging_schema() + contender.schema if contender.schema is not None else None
+    database = servers.create_database(name, contender.owner, schema)
     setup = msgspec.structs.replace(setup, database=database, group=name)
     try:
         measured = _watch(contender, servers, setup)
@@ -66,7 +68,7 @@ def measure(contender: Contender, servers: Servers, setup: Setup, placed: Sequen
 
 def _watch(contender: Contender, servers: Servers, setup: Setup) -> Measured:
     """From when the contender's offsets are first written until they have moved over the records wanted."""
-    wanted = int(setup.records * contender.share)
+    wanted = max(min(FEWEST, setup.records), int(setup.records * contender.share))
     with ExitStack() as started, psycopg.connect(setup.database, autocommit=True) as connection:
         workers = [started.enter_context(Worker(contender.name, setup)) for _ in range(contender.processes)]
         for worker in workers:
@@ -97,6 +99,8 @@ def _watch(contender: Contender, servers: Servers, setup: Setup) -> Measured:
                 worker.wait_for("done")
             seconds, events = monotonic() - began, wanted
         used = cpu().since(cpu_before)
+        for worker in workers:
+            worker.let_go()
         peak = max(worker.finish() for worker in workers)
     micros = [1e6 * each / events for each in used]
     return Measured(events, seconds, micros[0], micros[1], micros[2], peak)
@@ -141,14 +145,16 @@ class Worker:
         if self._process.poll() is not None:
             raise Failed(f"{self._name} ended with {self._process.returncode}")
 
-    def finish(self) -> int:
-        """Lets it end; returns the greatest memory that it had, in bytes."""
+    def let_go(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
+
+    def finish(self) -> int:
+        """Waits for its end; returns the greatest memory that it had, in bytes."""
         while (said := self._read()) == "done":
             pass
-        if not said.isdigit() or self._process.wait(PATIENCE_SECONDS):
-            raise Failed(f"{self._name} did not let go")
+        if self._process.wait(PATIENCE_SECONDS) or not said.isdigit():
+            raise Failed(f"{self._name} did not let go: {self._process.returncode}, {said!r}")
         return int(said)
 
     def _read(self) -> str:

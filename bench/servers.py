@@ -18,7 +18,6 @@ BROKER_SETTINGS = {
     "group.initial.rebalance.delay.ms": "500",  # so that processes that start together share from the beginning
 }
 _TICKS = os.sysconf("SC_CLK_TCK")
-OWNER = "bench"
 
 
 class NotDurable(Exception):
@@ -38,15 +37,19 @@ class Cpu(NamedTuple):
 
 @dataclass(frozen=True)
 class Servers:
-    postgres: EmbeddedPostgres
-    broker: KafkaBroker
+    """`broker_process` is None where the broker is another's and its processor time is not told."""
 
-    def create_database(self, name: str, schema: str) -> str:
-        """A fresh database with the schema; returns its URL."""
-        self.postgres.provision(name, OWNER)
-        url = self.postgres.url(OWNER, name)
+    postgres: EmbeddedPostgres
+    bootstrap: str
+    broker_process: int | None = None
+
+    def create_database(self, name: str, owner: str, schema: str | None = None) -> str:
+        """A fresh database with the schema; returns its owner's URL."""
+        self.postgres.provision(name, owner, f"{owner}_api")
+        url = self.postgres.url(owner, name)
         with psycopg.connect(url) as connection:
-            connection.execute(schema.encode())
+            if schema:
+                connection.execute(schema.encode())
         return url
 
     def drop_database(self, name: str) -> None:
@@ -61,7 +64,7 @@ class Servers:
             # The postmaster's own account has the children that have ended.
             _seconds(postmaster, with_ended_children=True)
             + sum(_seconds(process) for process in _children(postmaster) if process != without_backend),
-            _seconds(self.broker.process_id),
+            _seconds(self.broker_process) if self.broker_process is not None else 0.0,
         )
 
 
@@ -75,7 +78,7 @@ def started_servers() -> Iterator[Servers]:
         try:
             _refuse_what_is_not_durable(postgres)
             broker.start()
-            yield Servers(postgres, broker)
+            yield Servers(postgres, broker.bootstrap, broker.process_id)
         finally:
             broker.stop()
             postgres.stop()
