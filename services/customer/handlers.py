@@ -10,7 +10,7 @@ from services.customer.use_cases.ingestion import Rules, receive_events
 from services.customer.use_cases.receiving import Received, Unreadable, read_cloud_event, receive
 from shared.clock import Clock
 from shared.messaging.dead_letters import Parked, park
-from shared.messaging.records import Record
+from shared.messaging.records import Record, headers_of
 
 
 class CoreBanking:
@@ -32,7 +32,7 @@ class CoreBanking:
 def read_record(record: Record, now: datetime) -> Received | Unreadable:
     """CloudEvents' Kafka binding in either mode: attributes in `ce_` headers, or the whole event in the value."""
     value = record.value or b""
-    headers = {name: (header or b"").decode("utf-8", "replace") for name, header in record.headers}
+    headers = {name: header.decode("utf-8", "replace") for name, header in headers_of(record).items()}
     if "ce_type" not in headers:
         return read_cloud_event(value, received_at=now)
     source, event_id = headers.get("ce_source", ""), headers.get("ce_id", "")

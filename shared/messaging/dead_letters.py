@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.ids import new_id
 from shared.messaging.crash_points import CrashPoint, reached
-from shared.messaging.records import Record
+from shared.messaging.records import Record, headers_of
 from shared.messaging.tables import dead_letter
 
 HANDLER_FAILED = "handler_failed"
@@ -47,7 +47,10 @@ async def park(session: AsyncSession, parked: Sequence[Parked]) -> None:
             "event_id": _header(letter.record, "ce_id"),
             "key": letter.record.key,
             "payload": letter.record.value,
-            "headers": {_text(name): _text(value.decode("utf-8", "replace")) for name, value in letter.record.headers},
+            "headers": {
+                _text(name): _text(value.decode("utf-8", "replace"))
+                for name, value in headers_of(letter.record).items()
+            },
             "code": letter.code,
             "detail": _text(letter.detail)[:2_000],
         }
@@ -70,7 +73,7 @@ def forget_parked(session: AsyncSession) -> None:
 
 
 def _header(record: Record, name: str) -> str | None:
-    value = dict(record.headers).get(name)
+    value = headers_of(record).get(name)
     return _text(value.decode("utf-8", "replace"))[:500] if value is not None else None
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from shared.events import Delivery, Undecodable
 from shared.messaging.crash_points import CrashPoint, reached
 from shared.messaging.dead_letters import Parked, park
-from shared.messaging.records import Record, read_event_of, type_of
+from shared.messaging.records import Record, headers_of, read_event_of, type_of
 from shared.messaging.subscriptions import Subscriptions
 from shared.messaging.tracing import delivering
 
@@ -44,7 +44,7 @@ def read_heard(subscriptions: Subscriptions, records: Sequence[Record]) -> tuple
     heard: list[Delivery[Any]] = []
     parked: list[Parked] = []
     for record in records:
-        headers = dict(record.headers)
+        headers = headers_of(record)
         try:
             event_type = type_of(headers)
             if subscriptions.hears(event_type):

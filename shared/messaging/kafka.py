@@ -17,6 +17,7 @@ from shared.messaging.crash_points import CrashPoint, reached
 from shared.messaging.faults import Away, OffsetOutOfRange, name_of
 from shared.messaging.kafka_connection import KafkaConnection
 from shared.messaging.kafka_metadata import identify
+from shared.messaging.kafka_records import FetchedRecords
 from shared.messaging.partitioning import partition_of
 from shared.messaging.records import Batch, NotSent, Outgoing, Record, TopicPartition
 from shared.messaging.source import Positions
@@ -149,9 +150,10 @@ class KafkaSource:
         self._topics: list[str] = []
         self._positions: Positions | None = None
         self._consumer: AIOKafkaConsumer | None = None
-        self._polling: asyncio.Task[Any] | None = None
+        self._fetched: FetchedRecords | None = None
+        self._polling: asyncio.Future[list[Record]] | None = None
         self._polling_since = 0
-        self._rebalances = 0
+        self._moves = 0
         self._unplaced: set[TopicPartition] = set()
         self._expected: dict[TopicPartition, int] = {}
         self._idle = asyncio.Event()
@@ -175,6 +177,7 @@ class KafkaSource:
         if self._consumer is not None and self._expected.pop(at, None) is not None:
             self._consumer.pause(KafkaPartition(*at))
             self._unplaced.add(at)
+            self._moves += 1  # what was taken meanwhile lies behind records that are to come again
 
     async def unread(self) -> dict[TopicPartition, int]:
         consumer, placed = self._consumer, list(self._expected)
@@ -185,7 +188,10 @@ class KafkaSource:
         try:
             ends = await consumer.end_offsets([KafkaPartition(*at) for at in placed])
             # Positions go over the markers of transactions, which are no records.
-            return {at: max(0, ends[at] - await consumer.position(KafkaPartition(*at))) for at in placed}
+            return {
+                at: max(0, ends[at] - await consumer.position(KafkaPartition(*at))) + self._held_back(at)
+                for at in placed
+            }
         except KafkaError as fault:
             raise Away(name_of(fault)) from fault
 
@@ -220,11 +226,12 @@ class KafkaSource:
         self._consumer = consumer
         async with self._replaced_if_it_fails():
             await consumer.start()
+            self._fetched = FetchedRecords(consumer)
         return consumer
 
     async def _close(self) -> None:
         polling, consumer = self._polling, self._consumer
-        self._polling = self._consumer = None
+        self._polling = self._consumer = self._fetched = None
         self._forget_assignment()
         if polling is not None:
             polling.cancel()
@@ -251,13 +258,13 @@ class KafkaSource:
     async def _place(self, consumer: AIOKafkaConsumer) -> None:
         """Moves what was assigned to where the database says, and begins to read it."""
         assert self._positions is not None
-        rebalances, unplaced = self._rebalances, sorted(self._unplaced)
+        moves, unplaced = self._moves, sorted(self._unplaced)
         partitions = [KafkaPartition(*at) for at in unplaced]
         async with self._replaced_if_it_fails():
             identities = await identify(self._connection, self._topics)
             earliest = await consumer.beginning_offsets(partitions)
         positions = await self._positions({at: earliest[at] for at in unplaced}, identities)
-        if rebalances != self._rebalances:
+        if moves != self._moves:
             return
         for at, partition in zip(unplaced, partitions, strict=True):
             consumer.seek(partition, positions[at])
@@ -267,34 +274,42 @@ class KafkaSource:
 
     async def _poll(self, consumer: AIOKafkaConsumer, limit: int, wait: float) -> list[Batch]:
         async with self._replaced_if_it_fails():
-            if self._polling is None:
-                if consumer._fetcher.error_future.done():  # getmany would wait for it for ever
-                    raise Away("the client's fetcher has ended")
-                placed = [KafkaPartition(*at) for at in self._expected] or [_NOTHING]
-                polling = consumer.getmany(*placed, timeout_ms=int(wait * 1000), max_records=limit)
-                self._polling, self._polling_since = asyncio.ensure_future(polling), self._rebalances
+            polling = self._polling or self._begin_polling(consumer, limit, wait)
             # While the group is being rebalanced it waits without a limit, and must not be cancelled: it would lose
             # what it has taken.
-            await asyncio.wait({self._polling}, timeout=wait + 0.5)
-            if not self._polling.done():
+            await asyncio.wait({polling}, timeout=wait + 0.5)
+            if not polling.done():
                 return []
-            polled, self._polling = self._polling.result(), None
-            if self._polling_since != self._rebalances:
-                for at in (TopicPartition(*partition) for partition in polled):
-                    if at in self._expected:
-                        consumer.seek(KafkaPartition(*at), self._expected[at])
+            records, self._polling = polling.result(), None
+            if not records:
                 return []
-            return [self._batch(TopicPartition(*partition), messages) for partition, messages in polled.items()]
+            at = TopicPartition(records[0].topic, records[0].partition)
+            if self._polling_since != self._moves:
+                if at in self._expected:
+                    consumer.seek(KafkaPartition(*at), self._expected[at])
+                return []
+            batch = Batch(at, self._expected[at], records[:limit])
+            self._expected[at] = batch.next_offset
+            if len(records) > limit:  # it is less than when they were asked for
+                self._polling = asyncio.get_running_loop().create_future()
+                self._polling.set_result(records[limit:])
+            else:
+                self._begin_polling(consumer, limit, wait)  # the next are unpacked while these are written
+            return [batch]
 
-    def _batch(self, at: TopicPartition, messages: list[Any]) -> Batch:
-        # Kafka's headers may be null; ours hold bytes.
-        records = [
-            Record(*at, m.offset, m.key, m.value, tuple((name, value or b"") for name, value in m.headers))
-            for m in messages
-        ]
-        batch = Batch(at, self._expected[at], records)
-        self._expected[at] = batch.next_offset
-        return batch
+    def _begin_polling(self, consumer: AIOKafkaConsumer, limit: int, wait: float) -> "asyncio.Future[list[Record]]":
+        if consumer._fetcher.error_future.done():  # nothing would come any more
+            raise Away("the client's fetcher has ended")
+        assert self._fetched is not None
+        self._polling = asyncio.ensure_future(self._fetched.take(self._expected, limit, wait))
+        self._polling_since = self._moves
+        return self._polling
+
+    def _held_back(self, at: TopicPartition) -> int:
+        """How many records of the partition were taken from the client and not given to anybody."""
+        if self._polling is None or not self._polling.done() or self._polling.exception() is not None:
+            return 0
+        return sum(record[:2] == at for record in self._polling.result()[:1]) * len(self._polling.result())
 
     def _take_assignment(self, assigned: set[KafkaPartition]) -> None:
         assert self._consumer is not None
@@ -303,13 +318,9 @@ class KafkaSource:
         self._consumer.pause(*assigned)
 
     def _forget_assignment(self) -> None:
-        self._rebalances += 1
+        self._moves += 1
         self._expected.clear()
         self._unplaced.clear()
-
-
-_NOTHING = KafkaPartition("", -1)
-"""Asked for when nothing is placed: keeps the client's group alive, and gets no records."""
 
 
 class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka ships no types

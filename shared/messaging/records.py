@@ -3,7 +3,7 @@
 CloudEvents 1.0, Kafka protocol binding, binary mode: attributes in `ce_` headers, JSON data.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple, Protocol
@@ -14,6 +14,8 @@ import msgspec
 from shared.events import EVENT_TYPES, Delivery, Event, Undecodable, decode
 
 Headers = tuple[tuple[str, bytes], ...]
+ReadHeaders = Sequence[tuple[str, bytes | None]]
+"""Kafka's may be null; `headers_of` reads them."""
 
 
 class TopicPartition(NamedTuple):
@@ -29,7 +31,7 @@ class Record(NamedTuple):
     offset: int
     key: bytes | None
     value: bytes | None
-    headers: Headers
+    headers: ReadHeaders
 
 
 class Outgoing(NamedTuple):
@@ -63,6 +65,11 @@ class Publisher(Protocol):
         """Appends in order; returns when all are durable. Raises NotSent."""
 
     async def close(self) -> None: ...
+
+
+def headers_of(record: Record) -> dict[str, bytes]:
+    """By name; one without a value is empty."""
+    return {name: value or b"" for name, value in record.headers}
 
 
 def event_headers(event_id: UUID, event_type: str, occurred_at: datetime, traceparent: str | None) -> Headers:
@@ -107,7 +114,7 @@ def type_of(headers: Mapping[str, bytes]) -> type[Event]:
 
 def read_event(record: Record) -> Delivery[Any]:
     """Raises Undecodable for a record that is not one of our events."""
-    headers = dict(record.headers)
+    headers = headers_of(record)
     return read_event_of(type_of(headers), headers, record)
 
 

@@ -1,9 +1,8 @@
 """The moments of a rebalance, one by one: a client stands in for aiokafka's that does only what it is told."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from aiokafka import TopicPartition as KafkaPartition
@@ -12,7 +11,7 @@ from shared.messaging import kafka
 from shared.messaging.kafka import KafkaSource, _Assignment
 from shared.messaging.kafka_connection import KafkaConnection
 from shared.messaging.positions import LogIdentity
-from shared.messaging.records import TopicPartition
+from shared.messaging.records import Record, TopicPartition
 
 AT = TopicPartition("topic", 0)
 
@@ -21,14 +20,14 @@ class Client:
     """What aiokafka's consumer is to the source: records to give, and where it was told to read."""
 
     def __init__(self) -> None:
-        self.given: asyncio.Queue[dict[KafkaPartition, list[Any]]] = asyncio.Queue()
+        self.given: asyncio.Queue[list[Record]] = asyncio.Queue()
         self.asked: list[tuple[KafkaPartition, ...]] = []
         self.paused: set[KafkaPartition] = set()
         self.at: dict[KafkaPartition, int] = {}
         self._fetcher = SimpleNamespace(error_future=asyncio.get_running_loop().create_future())
 
-    async def getmany(self, *partitions: KafkaPartition, **_: Any) -> dict[KafkaPartition, list[Any]]:
-        self.asked.append(partitions)
+    async def take(self, wanted: Collection[KafkaPartition], *_: object) -> list[Record]:
+        self.asked.append(tuple(wanted))
         return await self.given.get()
 
     async def beginning_offsets(self, partitions: list[KafkaPartition]) -> dict[KafkaPartition, int]:
@@ -66,13 +65,13 @@ def source_at(client: Client, position: int) -> KafkaSource:
 
     source = KafkaSource(KafkaConnection("nowhere:9092"))
     source._consumer = client
+    source._fetched = client  # type: ignore[assignment] # what was fetched is taken from it too
     source._positions = positions
     return source
 
 
-def messages(first: int, count: int) -> dict[KafkaPartition, list[Any]]:
-    found = [SimpleNamespace(offset=first + i, key=b"", value=b"", headers=()) for i in range(count)]
-    return {KafkaPartition(*AT): found}
+def messages(first: int, count: int) -> list[Record]:
+    return [Record(*AT, first + i, b"", b"", ()) for i in range(count)]
 
 
 async def test_nothing_is_read_before_it_is_placed_where_the_database_says(client: Client) -> None:
@@ -90,7 +89,7 @@ async def test_without_a_partition_the_client_is_asked_for_none(client: Client) 
     """It takes part in its group only while it is asked for records."""
     source = source_at(client, 7)
     assert await source.fetch(100, 0.01) == []
-    assert client.asked == [(KafkaPartition("", -1),)]
+    assert client.asked == [()]
 
 
 async def test_what_was_fetched_across_a_rebalance_is_fetched_again(client: Client) -> None:
@@ -122,7 +121,7 @@ async def test_a_partition_that_was_lost_while_the_database_was_asked_is_not_pla
     await assignment.on_partitions_assigned({KafkaPartition(*AT)})
     await source.fetch(100, 0.01)
     assert client.at == {}
-    assert client.asked == [(KafkaPartition("", -1),)]
+    assert client.asked == [()]
 
 
 async def test_a_delivery_under_way_has_time_to_commit_before_its_partition_goes(
@@ -145,7 +144,7 @@ async def test_a_listener_of_a_client_that_was_replaced_is_not_heard(client: Cli
     source = source_at(client, 7)
     await _Assignment(source, Client()).on_partitions_assigned({KafkaPartition(*AT)})
     await source.fetch(100, 0.01)
-    assert client.asked == [(KafkaPartition("", -1),)]
+    assert client.asked == [()]
 
 
 async def test_a_fenced_partition_is_placed_again_where_the_database_says(client: Client) -> None:
@@ -155,6 +154,18 @@ async def test_a_fenced_partition_is_placed_again_where_the_database_says(client
     await source.fetch(100, 0.1)
     await source.return_to_position(AT)
     assert client.paused == {KafkaPartition(*AT)}
+    client.given.put_nowait(messages(10, 3))
+    assert await source.fetch(100, 0.1) == [], "taken before it was placed anew, from behind what is to come again"
     client.given.put_nowait(messages(7, 3))
     (batch,) = await source.fetch(100, 0.1)
     assert (client.at[KafkaPartition(*AT)], batch.expected) == (7, 7)
+
+
+async def test_a_lower_limit_holds_for_what_was_taken_before_it(client: Client) -> None:
+    source = source_at(client, 7)
+    await _Assignment(source, client).on_partitions_assigned({KafkaPartition(*AT)})
+    client.given.put_nowait(messages(7, 5))
+    sizes = [len((await source.fetch(limit, 0.1))[0].records) for limit in (2, 1, 2)]
+    assert sizes == [2, 1, 2]
+    await asyncio.sleep(0)
+    assert client.asked == [(AT,), (AT,)], "and the next is asked for once that is given"

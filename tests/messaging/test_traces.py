@@ -11,6 +11,7 @@ from shared.events import Delivery
 from shared.events.customer import LifeEventReported, SurveyReported
 from shared.ids import new_id
 from shared.messaging.outbox import publish
+from shared.messaging.records import headers_of
 from shared.messaging.subscriptions import Subscriptions
 from shared.telemetry import current_trace_id, current_traceparent, span_from, tracer_provider
 from tests.messaging.line import Line, eventually, life_event, note, survey
@@ -44,7 +45,7 @@ async def test_a_trace_goes_from_a_request_through_the_log_to_what_follows_from_
     async with line.relaying(), line.consuming(subscriptions):
         await line.until(1)
     records = await line.log(SurveyReported.TOPIC)
-    assert {trace_of(dict(record.headers)["traceparent"].decode()) for record in records} == {trace_of(begun)}
+    assert {trace_of(headers_of(record)["traceparent"].decode()) for record in records} == {trace_of(begun)}
     assert seen == [trace_of(begun)]
 
 
