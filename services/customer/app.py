@@ -3,12 +3,14 @@
 from services.customer.handlers import CoreBanking
 from services.customer.routes import accounts, customers, staff
 from services.customer.routes.core_banking import core_banking_router
+from services.customer.routes.kept_events import kept_events_router
 from services.customer.settings import CustomerSettings
 from services.customer.use_cases.ingestion import Rules
+from services.customer.use_cases.kept_events import forget_edits
 from shared.clock import Clock, system_clock
 from shared.events import corebanking
 from shared.messaging.subscriptions import Subscriptions
-from shared.service import Service
+from shared.service import Job, Service
 
 
 def customer_service(
@@ -23,7 +25,14 @@ def customer_service(
         name="customer",
         title="Branchline: customers",
         description="Who the bank's customers are, who looks after them, and the boundary to the core banking system.",
-        routers=[customers.router, accounts.router, staff.router, core_banking_router(settings, rules)],
+        routers=[
+            customers.router,
+            accounts.router,
+            staff.router,
+            core_banking_router(settings, rules),
+            kept_events_router(rules),
+        ],
         subscriptions=subscriptions,
         settings=settings,
+        jobs=[Job("forget_edits", 3_600.0, lambda database: forget_edits(database, clock))],
     )

@@ -28,6 +28,16 @@ class UnknownManager(Problem):
     remedy = "Choose an active manager from the list of managers; as a branch head, one of your branch."
 
 
+class KeptEventNotFound(Problem):
+    status, code, title = 404, "kept_event_not_found", "No such event is held or parked, or it has been applied"
+    remedy = "List the kept events; ask for the event by source and id to see what became of it."
+
+
+class NotACloudEvent(Problem):
+    status, code, title = 422, "not_a_cloud_event", "Mended so, it could not be received at all"
+    remedy = "Leave the event its specversion, id, source, type and data."
+
+
 class CoreEventNotFound(Problem):
     status, code, title = 404, "core_event_not_found", "No such event was received"
     remedy = "Compare source and id with what was sent; send it again if it is missing."

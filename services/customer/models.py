@@ -228,6 +228,7 @@ class KeptEvent(Base):
     __table_args__ = (
         Index("ix_kept_event_waits_for", "waits_for", "source", postgresql_where=text("waits_for is not null")),
         Index("ix_kept_event_code", "code", "kept_at", postgresql_where=text("waits_for is not null")),
+        Index("ix_kept_event_parked", "kept_at", postgresql_where=text("waits_for is null")),
     )
 
     source: Mapped[str] = mapped_column(primary_key=True)
@@ -271,3 +272,17 @@ class BackfillFault(Base):
     code: Mapped[str]
     pointer: Mapped[str | None]
     detail: Mapped[str]
+
+
+class KeptEventEdit(Base):
+    """What a kept event was before an operator mended it."""
+
+    __tablename__ = "kept_event_edit"
+    __table_args__ = (Index("ix_kept_event_edit_event_id", "source", "event_id", "edited_at"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    source: Mapped[str]
+    event_id: Mapped[str]
+    payload: Mapped[bytes] = mapped_column(LargeBinary)
+    edited_at: Mapped[datetime]
+    edited_by: Mapped[str]

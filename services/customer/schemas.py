@@ -1,7 +1,7 @@
 """HTTP bodies of the customer service."""
 
 from datetime import date, datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -139,6 +139,59 @@ class CoreEventRead(BaseModel):
     outcome: Outcome = Field(examples=["held"])
     received_at: datetime
     kept: list[KeptRead] = Field(description="What is held or parked under this id.")
+
+
+class KeptEventRead(BaseModel):
+    """An event of the core that is held or parked. What it holds is not told."""
+
+    kept_id: str = Field(description="For its own address.", examples=["WyJjb3JlIiwi"])
+    source: str = Field(examples=["core"])
+    id: str = Field(examples=["evt-2077"])
+    code: str = Field(examples=["malformed_event"])
+    pointer: str | None = Field(examples=["/data/amount_minor"])
+    detail: str = Field(examples=["Expected `int`, got `str`"])
+    waits_for: str | None = Field(description="Of a held one.", examples=[None])
+    kept_at: datetime
+
+
+class KeptEventEditRead(BaseModel):
+    cloud_event: str = Field(description="As it was before.", examples=['{"specversion": "1.0", "id": "evt-2077"}'])
+    edited_at: datetime
+    edited_by: str = Field(examples=["OP1"])
+
+
+class KeptEventShown(KeptEventRead):
+    """With what it holds, which is personal, and what it held before it was mended."""
+
+    cloud_event: str = Field(description="In structured JSON.", examples=['{"specversion": "1.0", "id": "evt-2077"}'])
+    history: list[KeptEventEditRead] = Field(description="Of its id, the first edit first.")
+
+
+class KeptEventMend(BaseModel):
+    patch: dict[str, Any] = Field(
+        default_factory=dict,
+        description="A JSON merge patch (RFC 7396) of the CloudEvent; none receives it as it is.",
+        examples=[{"data": {"currency": "CNY"}}],
+    )
+
+
+class ReceiptRead(BaseModel):
+    """What became of an event that was received again."""
+
+    source: str = Field(examples=["core"])
+    id: str = Field(examples=["evt-2077"])
+    outcome: Outcome = Field(examples=["applied"])
+    code: str | None = Field(description="Why it is kept.", examples=[None])
+    pointer: str | None = Field(examples=[None])
+    detail: str | None = Field(examples=[None])
+
+
+class KeptEventsReplayed(BaseModel):
+    """What became of some that were received again, and where to go on."""
+
+    settled: int = Field(description="Applied, or known already.", examples=[48])
+    kept: int = Field(description="Still held or parked.", examples=[2])
+    next: str | None = Field(description="Send as `cursor` for what follows; null at the end.")
 
 
 class ReconciliationFindingRead(Read):

@@ -180,7 +180,7 @@ def test_every_problem_of_the_service_is_documented_somewhere(service: str, foun
     assert own - {code for each in found for code in each.problems} == set()
 
 
-IN_PARTS = {"replay_dead_letters", "edit_dead_letters"}
+IN_PARTS = {"replay_dead_letters", "edit_dead_letters", "replay_kept_events"}
 
 
 def test_a_list_that_grows_is_paged(document: Document, found: list[Operation]) -> None:
