@@ -1,0 +1,165 @@
+"""A data key per customer: what is sealed with it is gone when it is.
+
+Sealed text is AES-256-GCM: a version, a nonce and the ciphertext with its tag. The authenticated context is the field
+and the customer, so that a sealed value that is copied to another row or column does not open.
+"""
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Iterable
+from uuid import UUID
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy import (
+    Column,
+    DateTime,
+    Index,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    any_,
+    func,
+    literal,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.sealing.master_keys import KEY_BYTES, NONCE_BYTES, MasterKeys, NotOpened, WrappedKey
+
+VERSION = b"\x01"
+
+metadata = MetaData()
+
+data_key = Table(
+    "data_key",
+    metadata,
+    Column("customer_id", Uuid, primary_key=True),
+    Column("master_key_id", Text, comment="null once destroyed"),
+    Column("wrapped", LargeBinary, comment="null once destroyed"),
+    Column("made_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("destroyed_at", DateTime(timezone=True), comment="the customer was erased: there never is a key again"),
+    Index("ix_data_key_master_key_id", "master_key_id"),
+)
+
+
+class Erased(Exception):
+    """The customer's key was destroyed; nothing about them is kept any more."""
+
+
+class DataKey:
+    """One customer's."""
+
+    def __init__(self, customer_id: UUID, key: bytes) -> None:
+        self.customer_id = customer_id
+        self._cipher = AESGCM(key)
+
+    def seal(self, plain: bytes, field: str) -> bytes:
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        return VERSION + nonce + self._cipher.encrypt(nonce, plain, self._context(field))
+
+    def open(self, sealed: bytes, field: str) -> bytes:
+        """Raises NotOpened."""
+        if sealed[:1] != VERSION:
+            raise NotOpened(f"{field} is not sealed in a way that is known here")
+        nonce, ciphertext = sealed[1 : 1 + NONCE_BYTES], sealed[1 + NONCE_BYTES :]
+        try:
+            return self._cipher.decrypt(nonce, ciphertext, self._context(field))
+        except (InvalidTag, ValueError):
+            raise NotOpened(f"{field} does not open with the key of its customer") from None
+
+    def _context(self, field: str) -> bytes:
+        return self.customer_id.bytes + field.encode()
+
+    def __repr__(self) -> str:
+        return f"DataKey({self.customer_id})"
+
+
+class DataKeys:
+    """The customers' keys in a service's own database, opened by the bank's master keys."""
+
+    CACHED = 10_000
+
+    def __init__(self, master_keys: MasterKeys) -> None:
+        self._master_keys = master_keys
+        self._opened: OrderedDict[tuple[UUID, bytes], DataKey] = OrderedDict()
+
+    async def find(self, session: AsyncSession, customer_ids: Iterable[UUID]) -> dict[UUID, DataKey]:
+        """Those that there are. The row is read each time: a key that was destroyed is not found, cached or not."""
+        wanted = sorted(set(customer_ids))
+        if not wanted:
+            return {}
+        rows = await session.execute(
+            select(data_key.c.customer_id, data_key.c.master_key_id, data_key.c.wrapped).where(
+                data_key.c.customer_id == any_(literal(wanted, ARRAY(Uuid))), data_key.c.wrapped.is_not(None)
+            )
+        )
+        return await self._open({row.customer_id: WrappedKey(row.master_key_id, row.wrapped) for row in rows})
+
+    async def make(self, session: AsyncSession, customer_ids: Iterable[UUID]) -> dict[UUID, DataKey]:
+        """The customers' keys, made for those that have none. Who was erased gets none, and is not in the answer."""
+        wanted = sorted(set(customer_ids))
+        found = await self.find(session, wanted)
+        missing = [customer_id for customer_id in wanted if customer_id not in found]
+        if not missing:
+            return found
+        keys = [(secrets.token_bytes(KEY_BYTES), customer_id.bytes) for customer_id in missing]
+        wrapped = await self._master_keys.wrap(keys)
+        rows = [
+            {"customer_id": customer_id, **key._asdict()} for customer_id, key in zip(missing, wrapped, strict=True)
+        ]
+        await session.execute(insert(data_key).on_conflict_do_nothing(), rows)
+        return found | await self.find(session, missing)
+
+    async def destroy(self, session: AsyncSession, customer_id: UUID) -> None:
+        """For ever, and also for a customer who never had one: from now on `make` makes none."""
+        gone = {"master_key_id": None, "wrapped": None, "destroyed_at": func.now()}
+        await session.execute(
+            insert(data_key)
+            .values(customer_id=customer_id, **gone)
+            .on_conflict_do_update(index_elements=["customer_id"], set_=gone, where=data_key.c.destroyed_at.is_(None))
+        )
+        for cached in [key for key in self._opened if key[0] == customer_id]:
+            del self._opened[cached]
+
+    async def rewrap(self, session: AsyncSession, limit: int = 1_000) -> int:
+        """Wraps up to `limit` keys that another master key wrapped with the current one; returns how many."""
+        rows = (
+            await session.execute(
+                select(data_key.c.customer_id, data_key.c.master_key_id, data_key.c.wrapped)
+                .where(data_key.c.master_key_id != self._master_keys.current_id)
+                .order_by(data_key.c.customer_id)
+                .limit(limit)
+                .with_for_update(skip_locked=True)
+            )
+        ).all()
+        old = [(WrappedKey(row.master_key_id, row.wrapped), row.customer_id.bytes) for row in rows]
+        keys = await self._master_keys.unwrap(old)
+        contexts = [row.customer_id.bytes for row in rows]
+        wrapped = await self._master_keys.wrap(list(zip(keys, contexts, strict=True)))
+        for row, new in zip(rows, wrapped, strict=True):
+            await session.execute(
+                update(data_key).where(data_key.c.customer_id == row.customer_id).values(new._asdict())
+            )
+        return len(rows)
+
+    async def _open(self, wrapped: dict[UUID, WrappedKey]) -> dict[UUID, DataKey]:
+        opened: dict[UUID, DataKey] = {}
+        unopened: list[tuple[WrappedKey, bytes]] = []
+        for customer_id, key in wrapped.items():
+            cached = self._opened.get((customer_id, key.wrapped))
+            if cached is None:
+                unopened.append((key, customer_id.bytes))
+            else:
+                opened[customer_id] = cached
+        for (key, context), raw in zip(unopened, await self._master_keys.unwrap(unopened), strict=True):
+            customer_id = UUID(bytes=context)
+            opened[customer_id] = self._opened[customer_id, key.wrapped] = DataKey(customer_id, raw)
+        while len(self._opened) > self.CACHED:
+            self._opened.popitem(last=False)
+        return opened

@@ -1,0 +1,107 @@
+"""Master keys wrap data keys. They are read from the environment or a file, or stay in a bank's key-management service.
+
+Of several master keys the first one wraps; the others only unwrap what they wrapped. So a master key is rotated by
+putting a new one before it, wrapping the data keys again (`branchline rewrap-keys`) and taking the old one away:
+what the data keys seal is not touched.
+"""
+
+import base64
+import binascii
+import re
+import secrets
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+KEY_BYTES = 32
+NONCE_BYTES = 12
+
+
+class WrappedKey(NamedTuple):
+    """A data key as it is kept: only the master key of this id opens it."""
+
+    master_key_id: str
+    wrapped: bytes
+
+
+class MasterKeyUnknown(Exception):
+    """A data key was wrapped by a master key that is not configured here."""
+
+
+class NotOpened(Exception):
+    """What was sealed was changed, or belongs to another key, another customer or another field."""
+
+
+class MasterKeys(Protocol):
+    """What a key-management service offers. Each data key is bound to a context: with another it does not open."""
+
+    @property
+    def current_id(self) -> str:
+        """Which master key wraps now."""
+
+    async def wrap(self, keys: Sequence[tuple[bytes, bytes]]) -> list[WrappedKey]:
+        """Wraps (data key, context) pairs with the current master key."""
+
+    async def unwrap(self, wrapped: Sequence[tuple[WrappedKey, bytes]]) -> list[bytes]:
+        """The data keys of (wrapped key, context) pairs. Raises MasterKeyUnknown, NotOpened."""
+
+
+class LocalMasterKeys:
+    """AES-256-GCM with master keys that this process holds."""
+
+    def __init__(self, keys: dict[str, bytes]) -> None:
+        """The first one wraps. Raises ValueError for none, and for one that is not 32 bytes or plainly not random."""
+        for name, key in keys.items():
+            if len(key) != KEY_BYTES:
+                raise ValueError(f"the master key {name} has {len(key)} bytes, not {KEY_BYTES}")
+            if len(set(key)) < KEY_BYTES // 2:
+                raise ValueError(f"the master key {name} is not random")
+        if not keys:
+            raise ValueError("there is no master key")
+        self._current_id = next(iter(keys))
+        self._ciphers = {name: AESGCM(key) for name, key in keys.items()}
+
+    @classmethod
+    def parse(cls, text: str) -> "LocalMasterKeys":
+        """`id:base64` of each, separated by commas or line breaks. Raises ValueError, which quotes no key."""
+        keys: dict[str, bytes] = {}
+        for number, entry in enumerate(filter(None, re.split(r"[,\s]+", text)), start=1):
+            name, found, encoded = entry.partition(":")
+            if not found or not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name) or name in keys:
+                raise ValueError(f"master key {number} is not written as id:base64, each id once")
+            try:
+                keys[name] = base64.b64decode(encoded, validate=True)
+            except binascii.Error:
+                raise ValueError(f"the master key {name} is not base64") from None
+        return cls(keys)
+
+    @property
+    def current_id(self) -> str:
+        return self._current_id
+
+    async def wrap(self, keys: Sequence[tuple[bytes, bytes]]) -> list[WrappedKey]:
+        cipher = self._ciphers[self._current_id]
+        wrapped = []
+        for key, context in keys:
+            nonce = secrets.token_bytes(NONCE_BYTES)
+            wrapped.append(WrappedKey(self._current_id, nonce + cipher.encrypt(nonce, key, context)))
+        return wrapped
+
+    async def unwrap(self, wrapped: Sequence[tuple[WrappedKey, bytes]]) -> list[bytes]:
+        keys = []
+        for (master_key_id, sealed), context in wrapped:
+            cipher = self._ciphers.get(master_key_id)
+            if cipher is None:
+                raise MasterKeyUnknown(f"there is no master key {master_key_id}")
+            try:
+                keys.append(cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], context))
+            except (InvalidTag, ValueError):
+                raise NotOpened(f"a data key wrapped by {master_key_id} does not open") from None
+        return keys
+
+
+def new_master_key(name: str) -> str:
+    """A random one, as `parse` reads it."""
+    return f"{name}:{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}"
