@@ -46,7 +46,8 @@ ACTIVITY_TOPIC = "bench.activity"
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """What a contender works with. `group` is its own; `partitions` is how many the topic has, `records` what is in it.
+    """What a contender works with. `group` is its own; `partitions` is how many the topic has, `records` what
+    is in it, `wanted` with how many of them it is measured.
 
     `database` is a psycopg URL. `seed` and `customers` are the input's (`bench/input.py`).
     """
@@ -57,6 +58,7 @@ class Setup(msgspec.Struct, frozen=True):
     group: str
     database: str
     records: int
+    wanted: int
     customers: int
     seed: int
 

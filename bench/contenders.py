@@ -5,6 +5,7 @@ from bench.contender import Contender
 from bench.copy_only import CopyOnly
 from bench.faststream_contenders import FastStreamContender
 from bench.ingestion import CustomerIngestion
+from bench.relaying import Relaying
 
 CONTENDERS: tuple[Contender, ...] = (
     CopyOnly(),
@@ -15,5 +16,6 @@ CONTENDERS: tuple[Contender, ...] = (
     FastStreamContender("faststream_batch", batch=500, share=0.1),
     FastStreamContender("faststream_single", batch=None, share=0.0025),
     CustomerIngestion(),
+    Relaying(),
 )
 BY_NAME = {contender.name: contender for contender in CONTENDERS}

@@ -28,7 +28,7 @@ def run_rounds(
         topic = f"bench.{new_id().hex}.{partitions}"
         sent = generate(seed, events, customers, partitions)
         placed = asyncio.run(produce(servers.bootstrap, topic, partitions, sent))
-        setup = Setup(servers.bootstrap, topic, partitions, "", "", events, customers, seed)
+        setup = Setup(servers.bootstrap, topic, partitions, "", "", events, events, customers, seed)
         inputs[partitions] = setup, placed
     measured: Rounds = []
     for turn in range(rounds):

@@ -57,7 +57,8 @@ def measure(contender: Contender, servers: Servers, setup: Setup, placed: Sequen
     name = f"bench_{new_id().hex}"
     schema = messaging_schema() + contender.schema if contender.schema is not None else None
     database = servers.create_database(name, contender.owner, schema)
-    setup = msgspec.structs.replace(setup, database=database, group=name)
+    wanted = max(min(FEWEST, setup.records), int(setup.records * contender.share))
+    setup = msgspec.structs.replace(setup, database=database, group=name, wanted=wanted)
     try:
         measured = _watch(contender, servers, setup)
         contender.check(setup, placed)
@@ -68,7 +69,6 @@ def measure(contender: Contender, servers: Servers, setup: Setup, placed: Sequen
 
 def _watch(contender: Contender, servers: Servers, setup: Setup) -> Measured:
     """From when the contender's offsets are first written until they have moved over the records wanted."""
-    wanted = max(min(FEWEST, setup.records), int(setup.records * contender.share))
     with ExitStack() as started, psycopg.connect(setup.database, autocommit=True) as connection:
         workers = [started.enter_context(Worker(contender.name, setup)) for _ in range(contender.processes)]
         for worker in workers:
@@ -91,13 +91,13 @@ def _watch(contender: Contender, servers: Servers, setup: Setup) -> Measured:
         if contender.moves_offsets:
             _wait_until(lambda: stands()[0] > 0)
             began, cpu_before = monotonic(), cpu()
-            _wait_until(lambda: stands()[1] >= wanted)
+            _wait_until(lambda: stands()[1] >= setup.wanted)
             seconds, events = monotonic() - began, stands()[1]
         else:
             began, cpu_before = monotonic(), cpu()
             for worker in workers:
                 worker.wait_for("done")
-            seconds, events = monotonic() - began, wanted
+            seconds, events = monotonic() - began, setup.wanted
         used = cpu().since(cpu_before)
         for worker in workers:
             worker.let_go()
