@@ -9,6 +9,7 @@ import typer
 
 from services.backfill_cli import load_history
 from services.catalog import SERVICES
+from services.core_events_cli import app as core_events
 from services.dead_letters_cli import app as dead_letters
 from shared.settings import PlatformSettings
 
@@ -159,6 +160,7 @@ def mail_sink(
 feed = typer.Typer(no_args_is_help=True, help="Turns a bank's files into core-banking events and pushes them.")
 app.add_typer(feed, name="feed")
 app.add_typer(dead_letters, name="dead-letters")
+app.add_typer(core_events, name="core-events")
 app.command("backfill")(load_history)
 
 

@@ -2,9 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from time import sleep
 from typing import Annotated, Any
 
 import click
@@ -12,14 +10,12 @@ import httpx
 import typer
 
 from services.catalog import SERVICES
-from services.demo.tokens import TokenRefused, ask_for_token
-from shared.settings import PlatformSettings
+from services.operator_http import Token, Url, client, post_again, read_answer, refuse
 
 app = typer.Typer(
     no_args_is_help=True, help="What could not be delivered: lists it, tells why, mends it, delivers it again."
 )
 
-MOST_TRIES = 5
 CHUNK = 100
 
 Service = Annotated[str, typer.Argument(help=f"One of: {', '.join(SERVICES)}.")]
@@ -30,10 +26,6 @@ Since = Annotated[str | None, typer.Option("--from", help="Only those parked the
 Until = Annotated[str | None, typer.Option(help="Only those parked before then.")]
 All = Annotated[bool, typer.Option("--all", help="All of the service.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only counts them.")]
-Url = Annotated[str | None, typer.Option(help="Where the services answer; by default the demo here.")]
-Token = Annotated[
-    str | None, typer.Option(envvar="BRANCHLINE_TOKEN", help="Of the role operator; by default one of the demo's.")
-]
 
 
 @app.command(name="list")
@@ -49,7 +41,7 @@ def list_letters(
 ) -> None:
     """Lists the dead letters, the oldest first."""
     filters = _filters(code, type_name, topic, since, until)
-    with _client(url, token) as http:
+    with client(url, token) as http:
         for name in [_known(service)] if service else SERVICES:
             for letter in _letters(http, name, filters):
                 what = letter["type"] or "-"
@@ -59,8 +51,8 @@ def list_letters(
 @app.command()
 def show(service: Service, letter_id: str, url: Url = None, token: Token = None) -> None:
     """Tells all about one dead letter: also what it holds, which may be personal, and who edited it."""
-    with _client(url, token) as http:
-        typer.echo(json.dumps(_answer(http.get(f"{_path(service)}/{letter_id}")), indent=2, ensure_ascii=False))
+    with client(url, token) as http:
+        typer.echo(json.dumps(read_answer(http.get(f"{_path(service)}/{letter_id}")), indent=2, ensure_ascii=False))
 
 
 @app.command()
@@ -89,11 +81,11 @@ def edit(
     _say_which(letter_ids, filters, everything, dry_run)
     change = _change(payload, patch, header, no_header)
     if payload is not None and (letter_ids is None or len(letter_ids) != 1):
-        raise _refuse("--payload is for one letter, by its id.")
-    with _client(url, token) as http:
+        raise refuse("--payload is for one letter, by its id.")
+    with client(url, token) as http:
         if letter_ids:
             if not change and len(letter_ids) != 1:
-                raise _refuse("the editor opens one letter; for several say --patch or --header.")
+                raise refuse("the editor opens one letter; for several say --patch or --header.")
             for letter_id in letter_ids:
                 _edit_one(http, f"{_path(service)}/{letter_id}", change)
             return
@@ -101,7 +93,7 @@ def edit(
             _count(http, service, filters)
             return
         if not change:
-            raise _refuse("say what to change: --patch, --header or --no-header.")
+            raise refuse("say what to change: --patch, --header or --no-header.")
         edited = unchanged = 0
         refused: list[str] = []
         for part in _chunks(http, f"{_path(service)}/edit", filters, change):
@@ -116,18 +108,18 @@ def edit(
 
 def _edit_one(http: httpx.Client, path: str, change: dict[str, Any]) -> None:
     read = http.get(path)
-    letter = _answer(read)
+    letter = read_answer(read)
     if not change:
         record = letter["record"]
         if record["payload_base64"] is not None:
-            raise _refuse("the payload is no text; --payload replaces it.")
+            raise refuse("the payload is no text; --payload replaces it.")
         before = record["payload"] or ""
         after = click.edit(before, extension=".json", require_save=True)
         if after is None or after.strip() == before.strip():
             typer.echo(f"{letter['id']}  not changed")
             return
         change = {"payload": after.strip()}
-    now = _answer(http.patch(path, json=change, headers={"If-Match": read.headers["ETag"]}))
+    now = read_answer(http.patch(path, json=change, headers={"If-Match": read.headers["ETag"]}))
     typer.echo(f"{letter['id']}  {'edited' if now['edits'] > letter['edits'] else 'not changed'}")
 
 
@@ -141,10 +133,10 @@ def _change(
         if patch is not None:
             change["payload_patch"] = json.loads(patch)
     except (OSError, ValueError) as fault:
-        raise _refuse(f"{payload or '--patch'} cannot be read ({type(fault).__name__}).") from None
+        raise refuse(f"{payload or '--patch'} cannot be read ({type(fault).__name__}).") from None
     pairs = [each.partition("=") for each in header or []]
     if wrong := [name for name, equals, _ in pairs if not (name and equals)]:
-        raise _refuse(f"--header is NAME=VALUE, not {wrong[0]!r}.")
+        raise refuse(f"--header is NAME=VALUE, not {wrong[0]!r}.")
     headers = {name: value for name, _, value in pairs} | dict.fromkeys(no_header or [])
     return change | ({"headers": headers} if headers else {})
 
@@ -166,18 +158,18 @@ def replay(
     """Delivers dead letters again, the oldest first. Ends with 1 when one fails again. Doing it twice does no harm."""
     filters = _filters(code, type_name, topic, since, until)
     _say_which(letter_ids, filters, everything, dry_run)
-    with _client(url, token) as http:
+    with client(url, token) as http:
         if dry_run:
             _count(http, service, filters)
             return
         delivered = again = gone = 0
         if letter_ids:
             for letter_id in letter_ids:
-                answer = _post(http, f"{_path(service)}/{letter_id}/replay")
+                answer = post_again(http, f"{_path(service)}/{letter_id}/replay")
                 if answer.status_code == httpx.codes.NOT_FOUND:
                     gone += 1
                     continue
-                letter = _answer(answer)["dead_letter"]
+                letter = read_answer(answer)["dead_letter"]
                 delivered += letter is None
                 again += letter is not None
                 _tell([letter] if letter else [])
@@ -200,7 +192,7 @@ def _why(letter: dict[str, Any]) -> str:
 
 
 def _count(http: httpx.Client, service: str, filters: dict[str, str]) -> None:
-    summary = _answer(http.get(f"{_path(service)}/summary", params=filters))
+    summary = read_answer(http.get(f"{_path(service)}/summary", params=filters))
     for kind in summary["kinds"]:
         typer.echo(
             f"{kind['count']}  {kind['code']}  {kind['type'] or '-'}  {kind['topic']}  since {kind['oldest_at']}"
@@ -213,10 +205,10 @@ def _chunks(
 ) -> Iterator[dict[str, Any]]:
     """What became of one part after the other, each in a transaction of its own; tells how far it is."""
     query = {**filters, "limit": str(CHUNK)}
-    total = _answer(http.get(f"{path.rpartition('/')[0]}/summary", params=filters))["total"]
+    total = read_answer(http.get(f"{path.rpartition('/')[0]}/summary", params=filters))["total"]
     done = 0
     while True:
-        part = _answer(_post(http, path, query, body))
+        part = read_answer(post_again(http, path, query, body))
         yield part
         if part["next"] is None:
             return
@@ -225,22 +217,10 @@ def _chunks(
         query["cursor"] = part["next"]
 
 
-def _post(
-    http: httpx.Client, path: str, query: dict[str, str] | None = None, body: dict[str, Any] | None = None
-) -> httpx.Response:
-    """Again after the seconds that it is told, when the service is busy: nothing of it was done."""
-    for _ in range(MOST_TRIES):
-        answer = http.post(path, params=query, json=body)
-        if answer.status_code not in (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS):
-            break
-        sleep(float(answer.headers.get("Retry-After", "1")))
-    return answer
-
-
 def _letters(http: httpx.Client, service: str, filters: dict[str, str]) -> Iterator[dict[str, Any]]:
     query = {**filters, "sort": "parked_at", "limit": "200"}
     while True:
-        page = _answer(http.get(_path(service), params=query))
+        page = read_answer(http.get(_path(service), params=query))
         yield from page["items"]
         if page["next"] is None:
             return
@@ -256,46 +236,16 @@ def _filters(
 
 def _say_which(letter_ids: list[str] | None, filters: dict[str, str], everything: bool, dry_run: bool) -> None:
     if bool(letter_ids) + bool(filters) + everything != 1:
-        raise _refuse("say which: by their ids, by a filter as --code, or --all.")
+        raise refuse("say which: by their ids, by a filter as --code, or --all.")
     if dry_run and letter_ids:
-        raise _refuse("--dry-run counts what a filter finds.")
+        raise refuse("--dry-run counts what a filter finds.")
 
 
 def _path(service: str) -> str:
     return f"/api/{_known(service)}/v1/dead-letters"
 
 
-@contextmanager
-def _client(url: str | None, token: str | None) -> Iterator[httpx.Client]:
-    where = url or PlatformSettings().public_url_of_demo
-    try:
-        bearer = token or ask_for_token(where, "operator", None, None, [])
-        with httpx.Client(base_url=where, headers={"Authorization": f"Bearer {bearer}"}, timeout=60) as http:
-            yield http
-    except TokenRefused as refusal:
-        raise _refuse(str(refusal)) from None
-    except httpx.HTTPError as fault:
-        raise _refuse(f"{where} does not answer ({type(fault).__name__}).") from None
-
-
-def _answer(answer: httpx.Response) -> dict[str, Any]:
-    if answer.is_success:
-        body: dict[str, Any] = answer.json()
-        return body
-    try:
-        problem = answer.json()
-        reason = f"{problem['detail']} ({problem['code']})"
-    except (ValueError, KeyError):
-        reason = f"it answers {answer.status_code}"
-    raise _refuse(reason)
-
-
 def _known(service: str) -> str:
     if service not in SERVICES:
-        raise _refuse(f"there is no service {service!r}; there are {', '.join(SERVICES)}.")
+        raise refuse(f"there is no service {service!r}; there are {', '.join(SERVICES)}.")
     return service
-
-
-def _refuse(reason: str) -> typer.Exit:
-    typer.echo(f"branchline: {reason}", err=True)
-    return typer.Exit(1)

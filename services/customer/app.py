@@ -6,7 +6,7 @@ from services.customer.routes.core_banking import core_banking_router
 from services.customer.routes.kept_events import kept_events_router
 from services.customer.settings import CustomerSettings
 from services.customer.use_cases.ingestion import Rules
-from services.customer.use_cases.kept_events import forget_edits
+from services.customer.use_cases.upkeep import Upkeep
 from shared.clock import Clock, system_clock
 from shared.events import corebanking
 from shared.messaging.subscriptions import Subscriptions
@@ -19,6 +19,7 @@ def customer_service(
     """`partitions` is how many each topic has."""
     settings = settings or CustomerSettings()
     rules = Rules(partitions=partitions, tolerance_minor=settings.reconciliation_tolerance_minor)
+    upkeep = Upkeep(clock)
     subscriptions = Subscriptions(group="customer")
     subscriptions.on_records(corebanking.TOPIC, CoreBanking(rules, clock).receive_core_events)
     return Service(
@@ -34,5 +35,8 @@ def customer_service(
         ],
         subscriptions=subscriptions,
         settings=settings,
-        jobs=[Job("forget_edits", 3_600.0, lambda database: forget_edits(database, clock))],
+        jobs=[
+            Job("count_kept_events", 60.0, upkeep.count_kept_events),
+            Job("forget_edits", 3_600.0, upkeep.forget_edits),
+        ],
     )

@@ -6,8 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from services.customer.use_cases.kept_events import forget_edits
+from services.customer.use_cases.upkeep import Upkeep
 from tests.bank import account, branch, party, posted, push
 from tests.customer.asking import M1, OFFICE, OPERATOR
 from tests.harness import ServiceUnderTest, program
@@ -160,3 +162,13 @@ async def test_what_was_mended_is_forgotten_a_while_after_it_is_applied(customer
     assert await customer.count("kept_event_edit") == 2
     await forget_edits(customer.database, lambda: now + timedelta(days=91))
     assert await customer.rows("select event_id from kept_event_edit") == [(two["id"],)]
+
+
+async def test_how_many_are_kept_is_told_to_prometheus(customer: ServiceUnderTest) -> None:
+    def told(outcome: str) -> float | None:
+        return REGISTRY.get_sample_value("branchline_customer_kept_events", {"outcome": outcome})
+
+    await push(customer, [posted("T1", -500)])
+    await push(customer, wrong(1) + b"\n" + wrong(2))
+    await Upkeep(customer.app.state.clock).count_kept_events(customer.database)
+    assert (told("parked"), told("held")) == (2, 1)

@@ -70,7 +70,11 @@ async def mend_kept_event(
     """
     kept = await get_kept_event(session, key, locked=True)
     before = kept.payload
-    mended = read_cloud_event(msgspec.json.encode(merge(msgspec.json.decode(before), patch)), received_at=now)
+    was = msgspec.json.decode(before)
+    wanted = merge(was, patch)
+    # What is not changed keeps its bytes, by which it is known.
+    payload = before if wanted == was else msgspec.json.encode(wanted)
+    mended = read_cloud_event(payload, received_at=now)
     if not isinstance(mended, Received):
         raise NotACloudEvent(mended.detail)
     if (mended.source, mended.event_id, mended.fingerprint) != key:
