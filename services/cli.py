@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from services.audit_cli import app as audit
 from services.backfill_cli import load_history
 from services.catalog import SERVICES
 from services.core_events_cli import app as core_events
@@ -162,6 +163,7 @@ app.add_typer(feed, name="feed")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(core_events, name="core-events")
 app.command("backfill")(load_history)
+app.add_typer(audit, name="audit")
 
 
 @feed.command()

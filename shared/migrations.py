@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from shared import scope
+from shared.audit import tables as audit
 from shared.messaging import tables as messaging
 from shared.web import idempotency
 
@@ -53,7 +54,7 @@ def _run(connection: Connection, targets: Sequence[MetaData]) -> None:
 
 
 def shared_metadata() -> list[MetaData]:
-    return [messaging.metadata, idempotency.metadata, scope.metadata]
+    return [messaging.metadata, idempotency.metadata, scope.metadata, audit.metadata]
 
 
 def alembic_config(service: str) -> Config:

@@ -40,6 +40,17 @@ class Home:
         return self.folder / "keys"
 
     @property
+    def audit_keys(self) -> Path:
+        return self.folder / "audit.keys"
+
+    def write_secret(self, path: Path, secret: str) -> None:
+        """For this user's eyes only."""
+        draft = path.with_suffix(".new")
+        draft.touch(mode=0o600)
+        draft.write_text(secret)
+        draft.replace(path)
+
+    @property
     def mails(self) -> Path:
         return self.folder / "mails"
 

@@ -1,0 +1,153 @@
+"""`branchline audit`: verifies the chains, signs where they end, and drops what is old."""
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import psycopg
+import typer
+from pydantic import ValidationError
+
+from services.catalog import SERVICES
+from services.demo.home import Home
+from services.distributed import database_settings
+from shared.audit.checkpoints import Checkpoint, take_checkpoint
+from shared.audit.keys import AuditKeys, UnfitAuditKeys
+from shared.audit.retention import DoesNotVerify, drop_before
+from shared.audit.verification import Fault, Verified, verify_service
+from shared.clock import system_clock
+from shared.embedded_postgres import start_postgres
+from shared.settings import PlatformSettings
+
+app = typer.Typer(no_args_is_help=True, help="Who read or changed whose record: verifies it, signs it, drops it.")
+
+Services = Annotated[list[str] | None, typer.Argument(help=f"Which, of {', '.join(SERVICES)}; by default all.")]
+T = TypeVar("T")
+
+
+@app.command()
+def verify(
+    services: Services = None,
+    checkpoint: Annotated[
+        list[Path] | None, typer.Option(help="A file of `checkpoint`: finds what was cut off since. May be repeated.")
+    ] = None,
+) -> None:
+    """Reads every row of every chain. Ends with 1 when one was edited, moved, removed, put in or cut off."""
+    keys = _keys()
+    checkpoints = [found for path in checkpoint or () for found in _read_checkpoints(path)]
+    faulty = False
+    for service in _known(services):
+        own = [found for found in checkpoints if found.service == service]
+        verified = _answer(service, verify_service(_url(service), service, keys, own))
+        faulty |= bool(verified.faults)
+        _tell(verified)
+    if faulty:
+        raise typer.Exit(1)
+
+
+@app.command(name="checkpoint")
+def sign(
+    services: Services = None,
+    to: Annotated[Path | None, typer.Option(help="A new file; by default the standard output.")] = None,
+) -> None:
+    """Signs where every chain ends: keep it where who runs the database cannot reach it."""
+    keys = _keys()
+    now = datetime.now(UTC)
+    taken = [_answer(service, take_checkpoint(_url(service), service, keys, now)) for service in _known(services)]
+    written = b"".join(msgspec.json.encode(checkpoint) + b"\n" for checkpoint in taken)
+    if to is None:
+        typer.echo(written.decode(), nl=False)
+        return
+    try:
+        with to.open("xb") as file:
+            file.write(written)
+    except OSError as fault:
+        raise _refuse(f"{to} cannot be written ({fault.strerror}).") from None
+
+
+@app.command()
+def drop(
+    service: Annotated[str, typer.Argument(help=f"One of: {', '.join(SERVICES)}.")],
+    before: Annotated[str, typer.Option(help="The first month that stays, as 2019-12.")],
+) -> None:
+    """Drops whole months. The chains that go on after them still verify. Refuses when anything does not verify."""
+    try:
+        month = date.fromisoformat(f"{before}-01")
+    except ValueError:
+        raise _refuse(f"{before} is no month, as 2019-12.") from None
+    if month > system_clock().date().replace(day=1):
+        raise _refuse("only months that are over are dropped.")
+    (name,) = _known([service])
+    try:
+        months = _answer(name, drop_before(_url(name), name, _keys(), month, system_clock))
+    except DoesNotVerify as refusal:
+        _tell(refusal.verified)
+        raise _refuse("nothing is dropped of an audit that does not verify.") from None
+    typer.echo(f"{name}: {months} months dropped.")
+
+
+def _tell(verified: Verified) -> None:
+    open_chains = f"; {verified.open_chains} have no end" if verified.open_chains else ""
+    state = f"{len(verified.faults)} faults" if verified.faults else "all verify"
+    typer.echo(f"{verified.service}: {verified.rows} rows in {verified.chains} chains{open_chains}; {state}.")
+    for fault in verified.faults:
+        typer.echo(f"{verified.service}: {_where(fault)}: {fault.code}: {fault.detail}", err=True)
+
+
+def _where(fault: Fault) -> str:
+    chain = f"chain {fault.chain_id}" if fault.chain_id else "checkpoint"
+    row = f" row {fault.sequence}" if fault.sequence else ""
+    return f"{chain}{row} at {fault.at.isoformat() if fault.at else '?'}"
+
+
+def _read_checkpoints(path: Path) -> list[Checkpoint]:
+    try:
+        return [msgspec.json.decode(line, type=Checkpoint) for line in path.read_bytes().splitlines()]
+    except (OSError, msgspec.MsgspecError) as fault:
+        raise _refuse(f"{path} is no checkpoint ({type(fault).__name__}).") from None
+
+
+def _keys() -> AuditKeys:
+    settings = PlatformSettings()
+    own = Home(settings.home).audit_keys if _is_demo() else None
+    file = settings.audit_keys_file or (own if settings.audit_keys is None else None)
+    try:
+        return AuditKeys.read(settings.audit_keys, file)
+    except UnfitAuditKeys as fault:
+        raise _refuse(f"{fault}.") from None
+
+
+def _is_demo() -> bool:
+    return (PlatformSettings().home / "audit.keys").exists()
+
+
+def _url(service: str) -> str:
+    """The owner's: as a service is told, or the demo's."""
+    try:
+        return database_settings(service).database_url
+    except ValidationError:
+        if not _is_demo():
+            raise _refuse(f"{service.upper()}_DATABASE_URL and its _REQUESTS_ sister are not set.") from None
+    return start_postgres(Home(PlatformSettings().home).postgres).url(service, service)
+
+
+def _answer(service: str, work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return asyncio.run(work)
+    except psycopg.Error as fault:
+        raise _refuse(f"the database of {service} does not answer ({type(fault).__name__}).") from None
+
+
+def _known(services: list[str] | None) -> list[str]:
+    for service in services or ():
+        if service not in SERVICES:
+            raise _refuse(f"there is no service {service!r}; there are {', '.join(SERVICES)}.")
+    return list(services or SERVICES)
+
+
+def _refuse(reason: str) -> typer.Exit:
+    typer.echo(f"branchline: {reason}", err=True)
+    return typer.Exit(1)
