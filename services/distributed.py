@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from services.catalog import compose
 from services.serving import Server, collect_rarely, end_streams, listen
 from shared import telemetry
+from shared.audit.keys import AuditKeys, UnfitAuditKeys
 from shared.auth.demo_issuer import DemoIssuer, create_issuer_app
 from shared.auth.tokens import IssuerKeys, TokenVerifier
 from shared.database import Database
@@ -42,6 +43,10 @@ async def serve_service(name: str, settings: PlatformSettings, host: str, port: 
     kafka = kafka_connection(settings)
     if kafka is None:
         raise SystemExit("branchline: BRANCHLINE_KAFKA is not set; a service by itself needs Kafka.")
+    try:
+        audit_keys = AuditKeys.read(settings.audit_keys, settings.audit_keys_file)
+    except UnfitAuditKeys as fault:
+        raise SystemExit(f"branchline: {fault}.") from None
     urls = database_settings(name)
     database = Database(urls.database_url, urls.requests_database_url, pool_size=urls.database_pool_size)
     keys = IssuerKeys(settings.oidc_issuer, settings.jwks_url)
@@ -51,6 +56,7 @@ async def serve_service(name: str, settings: PlatformSettings, host: str, port: 
         verifier=TokenVerifier(keys, audience=settings.oidc_audience, leeway_seconds=settings.token_leeway_seconds),
         publisher=publisher,
         source=lambda: KafkaSource(kafka),
+        audit_keys=audit_keys,
     )
     app = build_app(compose(name, settings), database, platform)
     collect_rarely()

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 from services.catalog import SERVICES, compose
 from services.demo.gateway import create_gateway
 from services.notification.settings import NotificationSettings
+from shared.audit.keys import AuditKeys
 from shared.auth.demo_issuer import DemoIssuer, create_issuer_app
 from shared.auth.tokens import IssuerKeys, TokenVerifier
 from shared.clock import Clock, system_clock
@@ -61,6 +62,7 @@ async def running_line(
     transport: Transport,
     mails: ASGIApp,
     *,
+    audit_keys: AuditKeys,
     notification: NotificationSettings,
     clock: Clock = system_clock,
 ) -> AsyncIterator[Line]:
@@ -71,6 +73,7 @@ async def running_line(
         verifier=TokenVerifier(keys, audience=settings.oidc_audience, leeway_seconds=settings.token_leeway_seconds),
         publisher=transport.publisher,
         source=transport.source,
+        audit_keys=audit_keys,
         clock=clock,
     )
     services = {name: compose(name, settings, notification=notification, clock=clock) for name in SERVICES}

@@ -7,10 +7,13 @@ the owner of the tables. Neither commits by itself: the request or the delivery 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from msgspec import structs
 from sqlalchemy import MetaData
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
+from shared.audit.records import Outcome
+from shared.audit.unattended import Recorder, access_of
 from shared.messaging.outbox import OutboxSignal, write_outbox
 
 NAMING = {
@@ -52,14 +55,24 @@ class Database:
         self.jobs = _engine(jobs_url, pool_size)
         self.requests = _engine(requests_url, pool_size)
         self.outbox_written = OutboxSignal()
+        self.audit: Recorder | None = None
+        """Who records the changes of deliveries and jobs; a service sets it where it is put together."""
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
-        """One transaction of a delivery or a job: its events are written, then all of it commits."""
+        """One transaction of a delivery or a job: it is recorded, its events are written, then all of it commits."""
         async with AsyncSession(self.jobs, expire_on_commit=False) as session:
             yield session
+            access = access_of(self.audit.service, session) if self.audit else None
             wrote = await write_outbox(session)
-            await session.commit()
+            if self.audit and access:
+                await self.audit.record(access)
+            try:
+                await session.commit()
+            except BaseException:
+                if self.audit and access:
+                    self.audit.submit(structs.replace(access, outcome=Outcome.UNDONE))
+                raise
         if wrote:
             self.outbox_written.set()
 

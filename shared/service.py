@@ -11,6 +11,11 @@ import structlog
 from fastapi import APIRouter, FastAPI
 from sqlalchemy import text
 
+from shared.audit.checkpoints import EVERY_SECONDS, note_heads
+from shared.audit.keys import AuditKeys
+from shared.audit.retention import make_partitions
+from shared.audit.unattended import working_at
+from shared.audit.writer import AuditWriter
 from shared.auth.tokens import TokenVerifier
 from shared.clock import Clock, system_clock
 from shared.database import Database
@@ -63,6 +68,7 @@ class Platform:
     verifier: TokenVerifier
     publisher: Publisher
     source: Callable[[], Source]
+    audit_keys: AuditKeys
     clock: Clock = system_clock
     drain_seconds: float = 10.0
 
@@ -113,6 +119,8 @@ def build_app(service: Service, database: Database, platform: Platform, *, backg
     """The service as an ASGI application. Its lifespan runs the consumer, the relay and the jobs."""
 
     tasks = Background(service.name)
+    audit = AuditWriter(service.name, database.requests.url, platform.audit_keys, platform.clock)
+    database.audit = audit
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -127,7 +135,7 @@ def build_app(service: Service, database: Database, platform: Platform, *, backg
                 tasks.start("consumer", consumer.run())
             tasks.start("monitor", monitor.run())
             forget = Job("forget", 600.0, lambda database: forget_what_is_past(database, platform.clock))
-            for job in (*service.jobs, forget):
+            for job in (*service.jobs, forget, *audit_jobs(service.name, database, audit, platform.clock)):
                 tasks.start(job.name, run_job(service.name, job, database, stopping))
         try:
             yield
@@ -137,6 +145,7 @@ def build_app(service: Service, database: Database, platform: Platform, *, backg
             relay.stop()
             monitor.stop()
             await tasks.stop(platform.drain_seconds)
+            await audit.close()
             await database.close()
 
     return create_api(
@@ -148,11 +157,24 @@ def build_app(service: Service, database: Database, platform: Platform, *, backg
         settings=platform.settings,
         database=database,
         verifier=platform.verifier,
+        audit=audit,
         clock=platform.clock,
         checks={"background": tasks.check},
         vital={"deliveries": tasks.check_progress},
         lifespan=lifespan,
     )
+
+
+def audit_jobs(service: str, database: Database, audit: AuditWriter, clock: Clock) -> list[Job]:
+    """What keeps the audit in order."""
+
+    async def note(_: Database) -> None:
+        await note_heads(database.jobs_url, service, audit, clock())
+
+    async def make(_: Database) -> None:
+        await make_partitions(database.jobs_url, clock())
+
+    return [Job("audit_checkpoint", EVERY_SECONDS, note), Job("audit_partitions", 86_400.0, make)]
 
 
 async def run_job(service: str, job: Job, database: Database, stopping: asyncio.Event) -> None:
@@ -164,7 +186,8 @@ async def run_job(service: str, job: Job, database: Database, stopping: asyncio.
                 lock = {"name": f"{service}:{job.name}"}
                 if await connection.scalar(text("select pg_try_advisory_lock(hashtextextended(:name, 0))"), lock):
                     try:
-                        await job.run(database)
+                        with working_at(job.name):
+                            await job.run(database)
                     finally:
                         await connection.execute(text("select pg_advisory_unlock(hashtextextended(:name, 0))"), lock)
         except Exception as fault:  # noqa: BLE001, RUF100 - the next turn tries again; the log has the alarm

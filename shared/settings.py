@@ -8,6 +8,8 @@ from typing import Annotated, Self
 from pydantic import Field, HttpUrl, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from shared.auth.principal import Role
+
 
 class Environment(StrEnum):
     DEMO = "demo"
@@ -67,6 +69,13 @@ class PlatformSettings(BaseSettings):
     """The greatest request body; an operation that takes more says so itself."""
     request_timeout_seconds: float = Field(default=5, gt=0, le=300)
     """After which a request is given up; a write transaction stays under it."""
+    audit_keys: SecretStr | None = None
+    """What the audit's chains are made with: `id:base64` of 32 random bytes; after a comma those that it was before,
+    which verify what they made. There is no default; `openssl rand -base64 32` makes one."""
+    audit_keys_file: Path | None = None
+    """A file that holds them, in place of `audit_keys`; one a line."""
+    purpose_required_of: Annotated[tuple[Role, ...], NoDecode] = ()
+    """Roles, separated by commas, that must say in X-Purpose what they ask for; others may, and have a usual one."""
     rate_limit_per_second: float = Field(default=50, gt=0)
     """Requests a second that one principal may go on sending, in each process."""
     rate_limit_burst: int = Field(default=200, ge=1)
@@ -101,7 +110,7 @@ class PlatformSettings(BaseSettings):
         """Where the demo of this machine answers."""
         return f"http://127.0.0.1:{self.port}"
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "purpose_required_of", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

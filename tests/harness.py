@@ -11,6 +11,7 @@ import httpx
 from asgi_lifespan import LifespanManager
 from sqlalchemy import text
 
+from shared.audit.keys import AuditKeys
 from shared.auth.principal import Principal, Role
 from shared.database import Database
 from shared.events import EVENT_TYPES, Event, decode, encode
@@ -138,7 +139,9 @@ class ServiceUnderTest:
 
 
 @asynccontextmanager
-async def under_test(service: Service, database: Database, **settings: Any) -> AsyncIterator[ServiceUnderTest]:
+async def under_test(
+    service: Service, database: Database, *, audit_keys: AuditKeys | None = None, **settings: Any
+) -> AsyncIterator[ServiceUnderTest]:
     """Runs the service without its background tasks: the test delivers, and calls the jobs that it wants done."""
     tokens = KnownTokens()
     broker = NoBroker()
@@ -147,6 +150,7 @@ async def under_test(service: Service, database: Database, **settings: Any) -> A
         verifier=tokens,  # type: ignore[arg-type] # the same one method
         publisher=broker,
         source=lambda: broker,
+        audit_keys=audit_keys or AuditKeys.generate(),
     )
     app = build_app(service, database, platform, background=False)
     async with LifespanManager(app):
@@ -167,6 +171,10 @@ def head_office(staff_id: str = "HO1") -> Principal:
 
 def operator() -> Principal:
     return Principal(subject="OP1", role=Role.OPERATOR)
+
+
+def auditor() -> Principal:
+    return Principal(subject="AU1", role=Role.AUDITOR)
 
 
 def program(*scopes: str) -> Principal:

@@ -13,6 +13,7 @@ from services.line import Transport, provision, running_line
 from services.notification.settings import NotificationSettings, SmtpTls
 from services.serving import Server, collect_rarely, end_streams, listen
 from shared import telemetry
+from shared.audit.keys import AuditKeys
 from shared.auth.demo_issuer import DemoIssuer
 from shared.embedded_postgres import EmbeddedPostgres, start_postgres
 from shared.events import TOPICS
@@ -47,6 +48,15 @@ def demo_issuer(settings: PlatformSettings, home: Home) -> DemoIssuer:
     )
 
 
+def demo_audit_keys(settings: PlatformSettings, home: Home) -> AuditKeys:
+    """Those that are set, or this demo's own, made at its first start."""
+    if settings.audit_keys is None and settings.audit_keys_file is None:
+        if not home.audit_keys.exists():
+            home.write_secret(home.audit_keys, AuditKeys.generate("demo").written())
+        return AuditKeys.read(None, home.audit_keys)
+    return AuditKeys.read(settings.audit_keys, settings.audit_keys_file)
+
+
 async def run_demo(settings: PlatformSettings, home: Home, console: Console) -> None:
     """Runs until a signal. Raises OSError when the port is taken."""
     settings = demo_settings(settings)
@@ -69,6 +79,7 @@ async def run_demo(settings: PlatformSettings, home: Home, console: Console) -> 
                 databases,
                 Transport(log, lambda: EmbeddedSource(log)),
                 create_mail_app(home.mails),
+                audit_keys=demo_audit_keys(settings, home),
                 notification=NotificationSettings(smtp_port=smtp_port, smtp_tls=SmtpTls.NONE),
             )
         )

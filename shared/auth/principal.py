@@ -28,3 +28,5 @@ class Principal:
     scopes: frozenset[str] = field(default_factory=frozenset)
     expires_at: datetime | None = None
     """When the token ends, and with it a stream that it opened."""
+    acting: str | None = None
+    """Who sends it, where that is another than the subject, in whose name it is sent (RFC 8693, `act`)."""

@@ -254,6 +254,9 @@ def _principal(claims: Mapping[str, Any]) -> Principal:
         raise InvalidToken("The token's role is not known.")
     if branch is not None and not (isinstance(branch, str) and 1 <= len(branch) <= 100 and branch.isprintable()):
         raise InvalidToken("The token's branch is not an id.")
+    acting = claims["act"].get("sub", "") if isinstance(claims.get("act"), dict) else claims.get("act")
+    if acting is not None and not (isinstance(acting, str) and 1 <= len(acting) <= 200 and acting.isprintable()):
+        raise InvalidToken("The token's act does not name who acts.")
     scope = claims.get("scope", "")
     return Principal(
         subject=subject,
@@ -261,5 +264,6 @@ def _principal(claims: Mapping[str, Any]) -> Principal:
         staff_id=None if role == Role.SERVICE else subject,
         branch_id=branch,
         scopes=frozenset(scope.split()) if isinstance(scope, str) else frozenset(),
+        acting=acting,
         expires_at=datetime.fromtimestamp(_instant(claims, "exp"), UTC),
     )

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import structlog
 
+from shared.audit.unattended import reach_delivered
 from shared.database import Database
 from shared.messaging import metrics
 from shared.messaging.crash_points import CrashPoint, reached
@@ -153,6 +154,7 @@ class Consumer:
         began = perf_counter()
         duplicates = 0
         async with self._database.transaction() as session:
+            reach_delivered(session, at, records)
             await advance(session, at, expected=expected, next_offset=records[-1].offset + 1)
             reached(CrashPoint.OFFSET_ADVANCED)
             if fault is None:

@@ -76,6 +76,11 @@ def pending_events(session: AsyncSession) -> int:
     return len(session.info.get(_PENDING, ()))
 
 
+def pending_keys(session: AsyncSession) -> list[str]:
+    """The keys of the events that the session's transaction will write: whose state it changes."""
+    return [row.key for row in session.info.get(_PENDING, ())]
+
+
 def forget_pending(session: AsyncSession, beyond: int) -> None:
     """For who rolls back to a savepoint: of what was published, only the first `beyond` events stay."""
     del session.info.get(_PENDING, [])[beyond:]

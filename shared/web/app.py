@@ -20,6 +20,8 @@ from shared.clock import Clock, system_clock
 from shared.database import Database
 from shared.settings import PlatformSettings
 from shared.web import openapi
+from shared.web.auditing import HEADER as PURPOSE
+from shared.web.auditing import Recorder
 from shared.web.docs import install_docs
 from shared.web.envelope import Envelope, LastResort, route_templates
 from shared.web.etag import install_not_modified
@@ -30,7 +32,7 @@ from shared.web.transaction import TransactionalRoute
 
 ALLOWED_HEADERS = (
     *("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match"),
-    *("Last-Event-ID", "X-Request-Id", "traceparent"),
+    *("Last-Event-ID", PURPOSE, "X-Request-Id", "traceparent"),
 )
 EXPOSED_HEADERS = (
     *("ETag", "Location", "Retry-After", "Idempotency-Replayed", "X-Request-Id", "traceparent"),
@@ -67,6 +69,7 @@ def create_api(
     description: str = "",
     database: Database | None = None,
     verifier: TokenVerifier | None = None,
+    audit: Recorder | None = None,
     clock: Clock = system_clock,
     checks: Mapping[str, Check] | None = None,
     vital: Mapping[str, Check] | None = None,
@@ -77,7 +80,8 @@ def create_api(
 
     `checks` are further dependencies that /readyz looks at, `vital` what /healthz does. `lifespan` may set
     `app.state.database` and `app.state.verifier` itself. `package` is where the service's problems are declared,
-    `services.<service_name>` unless it says otherwise. Raises TypeError for a route that is none of `service_router`'s.
+    `services.<service_name>` unless it says otherwise. Without `audit` nothing that asks for a token is answered.
+    Raises TypeError for a route that is none of `service_router`'s.
     """
     telemetry.configure(service_name, level=settings.log_level)
     base = f"/api/{service_name}/v1"
@@ -116,6 +120,7 @@ def create_api(
     app.state.clock = clock
     app.state.database = database
     app.state.verifier = verifier
+    app.state.audit = audit
     app.state.limiter = RateLimiter(settings.rate_limit_per_second, settings.rate_limit_burst)
     app.state.stopping = asyncio.Event()
     app.state.problem_types_url = f"{settings.public_url}{base}/problems"

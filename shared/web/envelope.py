@@ -57,6 +57,7 @@ class Envelope:
             return
         stated = Headers(scope=scope).get("x-request-id", "")
         request_id = stated if REQUEST_ID.fullmatch(stated) else str(new_id())
+        scope.setdefault("state", {})["request_id"] = request_id
         status = 0
         began = time.perf_counter()
 

@@ -13,7 +13,7 @@ from shared.auth.errors import (
     MissingToken,
     TokenExpired,
 )
-from shared.web import idempotency
+from shared.web import auditing, idempotency
 from shared.web.limits import TooManyRequests
 from shared.web.problems import (
     MEDIA_TYPE,
@@ -82,6 +82,7 @@ def _complete_operation(operation: dict[str, Any], route: RouteContext, problem_
                 parameter["schema"] = {"type": "string", "maxLength": 1000}
         if original.creates:
             operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
+        operation.setdefault("parameters", []).append(auditing.PARAMETER)
         _add(responses, problems(*_platform_problems(original, bool(operation.get("parameters")))))
     else:
         operation["security"] = []
@@ -106,7 +107,7 @@ def _add(responses: dict[str, Any], added: dict[int | str, dict[str, Any]]) -> N
 
 def _platform_problems(route: TransactionalRoute, parameters: bool) -> Iterator[type[Problem]]:
     yield from (MissingToken, InvalidToken, TokenExpired, TooManyRequests, UnexpectedError)
-    yield from (IdentityProviderUnavailable, RequestTimeout)
+    yield from (IdentityProviderUnavailable, RequestTimeout, auditing.AuditUnavailable, auditing.PurposeRequired)
     if route.takes_json:
         yield from (MalformedBody, BodyTooLarge, UnsupportedMediaType)
     if route.takes_json or parameters:

@@ -20,13 +20,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session as SyncSession
 from sqlalchemy.orm import SessionTransaction
 
+from shared.audit.records import customers_of_keys
 from shared.auth.dependencies import authenticate
 from shared.auth.principal import Principal
 from shared.database import Database
-from shared.messaging.outbox import write_outbox
-from shared.web.etag import seen_tag
+from shared.messaging.outbox import pending_keys, write_outbox
+from shared.web.auditing import READS, AuditUnavailable, RequestAudit
+from shared.web.etag import NotModified, seen_tag
 from shared.web.idempotency import HEADER, answer_once
 from shared.web.limits import time_limit
+from shared.web.problems import problem_of
 from shared.web.reading import (
     StrictRequest,
     refuse_other_than_json,
@@ -94,7 +97,7 @@ def _calls(dependant: Dependant) -> Iterator[Callable[..., Any] | None]:
 
 
 class TransactionalRoute(APIRoute):
-    """Authenticates, limits, reads strictly, keeps Idempotency-Keys, commits."""
+    """Authenticates, limits, reads strictly, keeps Idempotency-Keys, records who reached whose record, commits."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
@@ -102,6 +105,7 @@ class TransactionalRoute(APIRoute):
         self.role = "jobs" if _job_session in calls else "requests" if _session in calls else None
         self.creates = self.methods == {"POST"} and self.status_code in (201, 202)
         self.takes_json = self.body_field is not None and not isinstance(self.body_field.field_info, params.Form)
+        self.reads = self.methods == {"GET"} or bool((self.openapi_extra or {}).get(READS))
         self.timeout_seconds: float | None = (self.openapi_extra or {}).get(TIMEOUT)
         if {_session, _job_session} <= calls:
             raise TypeError(f"{self.name}: one transaction, Session or JobSession")
@@ -121,12 +125,28 @@ class TransactionalRoute(APIRoute):
             async with time_limit(self.timeout_seconds or state.settings.request_timeout_seconds) as limit:
                 actor = await authenticate(strict)
                 strict.state.headers = state.limiter.take(actor.subject)
-                refuse_unkeepable_address(strict)
-                if self.takes_json:
-                    refuse_other_than_json(strict)
-                if self.role is None:
-                    return await endpoint(strict)
-                return await self._transact(strict, actor, endpoint, limit)
+                if state.audit is None:
+                    raise AuditUnavailable
+                audit = RequestAudit(state.audit, strict, actor, operation=self.name, reads=self.reads)
+                try:
+                    refuse_unkeepable_address(strict)
+                    audit.read_purpose(state.settings.purpose_required_of)
+                    if self.takes_json:
+                        refuse_other_than_json(strict)
+                    if self.role is None:
+                        response = await endpoint(strict)
+                    else:
+                        response = await self._transact(strict, actor, endpoint, limit, audit)
+                except AuditUnavailable:
+                    raise
+                except Exception as exception:
+                    await audit.refused(_status_of(exception))
+                    raise
+                if response.status_code >= 400:
+                    await audit.refused(response.status_code)
+                elif self.reads or self.role is None:
+                    return await audit.shown(response)
+                return response
 
         return handle
 
@@ -136,6 +156,7 @@ class TransactionalRoute(APIRoute):
         actor: Principal,
         endpoint: Callable[[Request], Coroutine[Any, Any, Response]],
         limit: asyncio.Timeout,
+        audit: RequestAudit,
     ) -> Response:
         database: Database = request.app.state.database
         engine = database.jobs if self.role == "jobs" else database.requests
@@ -148,13 +169,30 @@ class TransactionalRoute(APIRoute):
             else:
                 response = await endpoint(request)
             if response.status_code < 400:
+                changed = customers_of_keys(pending_keys(session))
                 wrote = await write_outbox(session)
-                # A commit that was given up half-way may have happened.
-                limit.reschedule(None)
-                await session.commit()
+                if self.reads:
+                    await session.commit()
+                else:
+                    await session.flush()
+                    undone = await audit.changed(response, changed)
+                    # A commit that was given up half-way may have happened.
+                    limit.reschedule(None)
+                    try:
+                        await session.commit()
+                    except BaseException:
+                        audit.recorder.submit(undone)
+                        raise
                 if wrote:
                     database.outbox_written.set()
         return response
+
+
+def _status_of(exception: Exception) -> int:
+    if isinstance(exception, NotModified):
+        return 304
+    problem = problem_of(exception)
+    return problem.status if problem else 500
 
 
 def service_router(*, tag: str) -> APIRouter:

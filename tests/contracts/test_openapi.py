@@ -13,6 +13,7 @@ from services.catalog import SERVICES
 from services.documents.apis import JSON_TYPES, Operation, example_of, openapi, operations, schemas_of
 from services.documents.line import DocumentedLine
 from services.documents.words import NoExample
+from shared.audit.keys import AuditKeys
 from shared.database import Database
 from shared.service import Platform, build_app
 from shared.web.problems import problem_types
@@ -47,6 +48,7 @@ async def test_what_is_documented_is_what_is_served(service: str, line: Document
         verifier=KnownTokens(),  # type: ignore[arg-type] # the same one method
         publisher=NoBroker(),
         source=NoBroker,
+        audit_keys=AuditKeys.generate(),
     )
     served = openapi(build_app(line.services[service], database, platform, background=False))
     assert {**served, "info": {**served["info"], "version": "1"}} == document

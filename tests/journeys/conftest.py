@@ -15,6 +15,7 @@ import pytest
 from services.line import Line, Transport, provision, running_line
 from services.notification.settings import NotificationSettings, SmtpTls
 from services.serving import Server, end_streams, listen
+from shared.audit.keys import AuditKeys
 from shared.auth.demo_issuer import DemoIssuer
 from shared.embedded_postgres import EmbeddedPostgres
 from shared.events import TOPICS
@@ -141,7 +142,15 @@ async def running_bank(postgres: EmbeddedPostgres, folder: Path, kafka: str | No
         smtp_port = await stack.enter_async_context(smtp_sink(environment=settings.environment, folder=folder))
         notification = NotificationSettings(smtp_port=smtp_port, smtp_tls=SmtpTls.NONE)
         line = await stack.enter_async_context(
-            running_line(settings, issuer, databases, transport, create_mail_app(folder), notification=notification)
+            running_line(
+                settings,
+                issuer,
+                databases,
+                transport,
+                create_mail_app(folder),
+                audit_keys=AuditKeys.generate(),
+                notification=notification,
+            )
         )
         server = Server(line.gateway, on_exit=lambda: None)
         serving = asyncio.ensure_future(server.serve([listening]))

@@ -10,6 +10,7 @@ from asgi_lifespan import LifespanManager
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from shared.audit.keys import AuditKeys
 from shared.events import Delivery
 from shared.events.customer import SurveyReported
 from shared.messaging.consumer import Consumer
@@ -130,6 +131,7 @@ async def test_a_process_whose_consumer_has_stalled_is_unhealthy(
         verifier=KnownTokens(),  # type: ignore[arg-type] # the same one method
         publisher=embedded.transport.publisher(),
         source=embedded.transport.source,
+        audit_keys=AuditKeys.generate(),
         drain_seconds=0.2,
     )
     app = build_app(service, embedded.database, platform)

@@ -7,6 +7,7 @@ from asgi_lifespan import LifespanManager
 
 from services.notification.app import notification_service
 from services.notification.settings import NotificationSettings, SmtpTls
+from shared.audit.keys import AuditKeys
 from shared.database import Database
 from shared.events import TOPICS
 from shared.messaging.embedded import EmbeddedLog, EmbeddedSource
@@ -24,6 +25,7 @@ async def run(jobs_url: str, requests_url: str, log_url: str, smtp_port: str) ->
         verifier=KnownTokens(),  # type: ignore[arg-type] # the same one method
         publisher=log,
         source=lambda: EmbeddedSource(log),
+        audit_keys=AuditKeys.generate(),
     )
     database = Database(jobs_url, requests_url)
     async with LifespanManager(build_app(notification_service("http://branchline.test", settings), database, platform)):

@@ -10,6 +10,7 @@ from services.customer.models import Account
 from services.customer.schemas import AccountRead, Accounts, Money
 from services.customer.use_cases import accounts, portfolio
 from shared.events.corebanking import AccountKind, PartyRelation
+from shared.web.auditing import Subjects
 from shared.web.etag import ReadTag
 from shared.web.parameters import CustomerId
 from shared.web.problems import problems
@@ -28,10 +29,14 @@ async def list_accounts(customer_id: CustomerId, session: Session) -> Accounts:
 
 @router.get("/accounts/{account_id}", responses=problems(AccountNotFound))
 async def read_account(
-    account_id: Annotated[UUID, Path(description="The account's `account_id`.")], session: Session, tag: ReadTag
+    account_id: Annotated[UUID, Path(description="The account's `account_id`.")],
+    session: Session,
+    subjects: Subjects,
+    tag: ReadTag,
 ) -> AccountRead:
     """One account and its balance as the core stated it last."""
     account = await accounts.get_account(session, account_id)
+    subjects.add(account.customer_id)
     tag.show(account.version)
     return _read(account, None)
 

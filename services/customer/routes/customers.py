@@ -10,6 +10,7 @@ from services.customer.schemas import AssignmentUpdate, CustomerLookup, Customer
 from services.customer.use_cases import portfolio
 from shared.auth.dependencies import Actor, require_role
 from shared.auth.principal import Role
+from shared.web.auditing import READS
 from shared.web.etag import PreconditionRequired, ReadTag, SeenTag, StaleVersion
 from shared.web.paging import Ordering, Page, PageRequest
 from shared.web.parameters import CustomerId, OfBranch, OfManager
@@ -48,14 +49,14 @@ async def read_customer(customer_id: CustomerId, session: Session, tag: ReadTag)
     return CustomerRead.model_validate(customer)
 
 
-@router.post("/customers/lookup")
+@router.post("/customers/lookup", openapi_extra={READS: True})
 async def look_up_customers(body: CustomerLookup, session: Session) -> Customers:
     """Up to 200 customers by their ids, in the order asked for; those you may not see are left out."""
     found = await portfolio.look_up_customers(session, body.customer_ids)
     return Customers(items=[CustomerRead.model_validate(customer) for customer in found])
 
 
-@router.post("/customers/search")
+@router.post("/customers/search", openapi_extra={READS: True})
 async def search_customers(body: CustomerSearch, session: Session) -> Customers:
     """Up to 50 customers by the beginning of their name or number, or by their phone number."""
     found = await portfolio.search_customers(session, body.query)

@@ -1,6 +1,7 @@
 """Branches, managers, and the findings that their bank should look into."""
 
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import Depends, Path
 from sqlalchemy import Row, select
@@ -9,6 +10,7 @@ from services.customer.errors import BranchNotFound, ManagerNotFound
 from services.customer.models import Account, Branch, Manager, ReconciliationFinding
 from services.customer.schemas import BranchRead, ManagerRead, Money, ReconciliationFindingRead
 from services.customer.use_cases import branches, managers
+from shared.web.auditing import Subjects
 from shared.web.paging import Ordering, Page, PageRequest
 from shared.web.parameters import OfBranch
 from shared.web.problems import problems
@@ -60,12 +62,13 @@ async def read_manager(
 
 @router.get("/reconciliation-findings")
 async def list_reconciliation_findings(
-    session: Session, page: Annotated[PageRequest, Depends(finding_orderings)]
+    session: Session, subjects: Subjects, page: Annotated[PageRequest, Depends(finding_orderings)]
 ) -> Page[ReconciliationFindingRead]:
     """Accounts whose amounts do not add up to the balance that the core stated, at the close of a day."""
 
-    def read(row: Row[ReconciliationFinding, str]) -> ReconciliationFindingRead:
+    def read(row: Row[ReconciliationFinding, str, UUID]) -> ReconciliationFindingRead:
         finding, currency = row.ReconciliationFinding, row.currency
+        subjects.add(row.customer_id)
 
         def money(amount_minor: int) -> Money:
             return Money(amount_minor=amount_minor, currency=currency)
@@ -78,7 +81,7 @@ async def list_reconciliation_findings(
             difference=money(finding.posted_minor - finding.stated_minor),
         )
 
-    query = select(ReconciliationFinding, Account.currency).join(
+    query = select(ReconciliationFinding, Account.currency, Account.customer_id).join(
         Account, Account.account_id == ReconciliationFinding.account_id
     )
     return await page.of(session, query, read)

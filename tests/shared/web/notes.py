@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from shared.audit.records import Access
 from shared.auth.dependencies import Actor, require_role, require_scope
 from shared.auth.errors import InvalidToken
 from shared.auth.principal import Principal, Role
@@ -277,8 +278,25 @@ class Notes:
         return note_id
 
 
+class KeptInMemory:
+    """An audit for an hour."""
+
+    def __init__(self) -> None:
+        self.accesses: list[Access] = []
+
+    async def record(self, *accesses: Access) -> None:
+        self.accesses += accesses
+
+    def submit(self, access: Access) -> None:
+        self.accesses.append(access)
+
+
 def notes_app(
-    database: Database | None, tokens: KnownTokens, clock: Callable[[], datetime] = lambda: NOW, **settings: Any
+    database: Database | None,
+    tokens: KnownTokens,
+    clock: Callable[[], datetime] = lambda: NOW,
+    audit: "KeptInMemory | None" = None,
+    **settings: Any,
 ) -> FastAPI:
     return create_api(
         title="Notes",
@@ -288,6 +306,7 @@ def notes_app(
         settings=PlatformSettings(**{"rate_limit_burst": 1000, "public_url": "https://bank.example", **settings}),
         database=database,
         verifier=tokens,  # type: ignore[arg-type] # the same one method
+        audit=audit or KeptInMemory(),
         clock=clock,
         package=__name__.rpartition(".")[0],
     )

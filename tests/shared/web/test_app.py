@@ -302,7 +302,7 @@ async def test_the_openapi_document_is_valid_and_tells_what_holds_for_every_oper
     assert {"412", "428"} <= change["responses"].keys()
     assert "304" in document["paths"][f"{BASE}/notes/{{note_id}}"]["get"]["responses"]
     listed = document["paths"][f"{BASE}/notes"]["get"]["responses"]["422"]["content"]["application/problem+json"]
-    assert list(listed["examples"]) == ["invalid_cursor", "invalid_input", "unstorable_value"]
+    assert list(listed["examples"]) == ["invalid_cursor", "purpose_required", "invalid_input", "unstorable_value"]
     example = listed["examples"]["invalid_cursor"]["value"]
     assert example["type"] == f"https://bank.example{BASE}/problems/invalid_cursor"
 
