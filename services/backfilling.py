@@ -33,6 +33,7 @@ from services.customer.use_cases.backfill import (
 )
 from services.customer.use_cases.ingestion import Rules
 from services.customer.use_cases.receiving import Received, Unreadable, read_cloud_event, receive, receive_fact
+from services.customer.use_cases.upkeep import release_all_due
 from shared.clock import Clock, system_clock
 from shared.database import Database
 from shared.messaging.dead_letters import HANDLER_FAILED
@@ -135,6 +136,7 @@ class _Loading:
                     f"{path} has changed since its first {fault.position:,} records were loaded."
                     " --again loads it from its beginning; what is there is not doubled."
                 ) from None
+            await self._release()
             loaded = Loaded(file, before, before)
             self._watcher.begins(file, before)
             if before.finished_at is None:
@@ -172,12 +174,33 @@ class _Loading:
             while (chunk := await coming) is not None:
                 coming = asyncio.create_task(asyncio.to_thread(next, source, None))
                 await self._load_chunk(chunk)
+                await self._release()
                 position = chunk.first + len(chunk.items)
         finally:
             coming.cancel()
             await asyncio.gather(coming, return_exceptions=True)
         async with self._database.transaction() as session:
             await finish_backfill(session, self._id, position, self._terms.clock())
+
+    async def _release(self) -> None:
+        """Applies what waited for the rows just loaded, some in each transaction."""
+        delays, waited_from = backoff(), perf_counter()
+        while True:
+            try:
+                return await release_all_due(self._database, self._terms.rules, self._terms.clock)
+            except Exception as fault:
+                if not (is_transient(fault) or isinstance(fault, IntegrityError)):
+                    raise
+                await self._wait(fault, waited_from, next(delays))
+
+    async def _wait(self, fault: Exception, since: float, seconds: float) -> None:
+        """Raises BackfillFailed when patience is at its end."""
+        if perf_counter() - since > self._terms.patience_seconds:
+            raise BackfillFailed(
+                f"the database is away ({name_of(fault)}). Run it again: it goes on from where it is."
+            ) from None
+        self._watcher.waits(self._file, name_of(fault))
+        await asyncio.sleep(seconds)
 
     async def _load_chunk(self, chunk: Chunk) -> None:
         """In one transaction, or in parts: when one is slow, or to find the row that fails."""
@@ -192,12 +215,7 @@ class _Loading:
                 raise self._refusal(fault) from None
             except Exception as fault:
                 if is_transient(fault):
-                    if perf_counter() - waited_from > self._terms.patience_seconds:
-                        raise BackfillFailed(
-                            f"the database is away ({name_of(fault)}). Run it again: it goes on from where it is."
-                        ) from None
-                    self._watcher.waits(self._file, name_of(fault))
-                    await asyncio.sleep(next(delays))
+                    await self._wait(fault, waited_from, next(delays))
                     done = await self._where_it_is(part)
                     if done is None:
                         continue

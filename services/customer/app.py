@@ -6,8 +6,9 @@ from services.customer.routes.core_banking import core_banking_router
 from services.customer.routes.kept_events import kept_events_router
 from services.customer.settings import CustomerSettings
 from services.customer.use_cases.ingestion import Rules
-from services.customer.use_cases.upkeep import Upkeep
+from services.customer.use_cases.upkeep import Upkeep, release_all_due
 from shared.clock import Clock, system_clock
+from shared.database import Database
 from shared.events import corebanking
 from shared.messaging.subscriptions import Subscriptions
 from shared.service import Job, Service
@@ -22,6 +23,10 @@ def customer_service(
     upkeep = Upkeep(clock)
     subscriptions = Subscriptions(group="customer")
     subscriptions.on_records(corebanking.TOPIC, CoreBanking(rules, clock).receive_core_events)
+
+    async def release(database: Database) -> None:
+        await release_all_due(database, rules, clock)
+
     return Service(
         name="customer",
         title="Branchline: customers",
@@ -36,6 +41,7 @@ def customer_service(
         subscriptions=subscriptions,
         settings=settings,
         jobs=[
+            Job("release_held", 2.0, release),
             Job("count_kept_events", 60.0, upkeep.count_kept_events),
             Job("forget_edits", 3_600.0, upkeep.forget_edits),
         ],

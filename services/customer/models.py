@@ -242,6 +242,16 @@ class KeptEvent(Base):
     kept_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
 
 
+class HeldRelease(Base):
+    """What has arrived while more events waited for it than one transaction applies: they are applied after it."""
+
+    __tablename__ = "held_release"
+
+    source: Mapped[str] = mapped_column(primary_key=True)
+    waits_for: Mapped[str] = mapped_column(primary_key=True, comment="as in kept_event")
+    due_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+
+
 class Backfill(Base):
     """How far a file of the bank's history is loaded. One that holds or is read something else is another."""
 

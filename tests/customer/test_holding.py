@@ -3,6 +3,9 @@
 from datetime import UTC, date, datetime
 from typing import Any
 
+import pytest
+
+from services.customer.use_cases import ingestion
 from shared.events.corebanking import ComplaintRecorded, LifeEventKind, LifeEventRecorded, TransactionReversed
 from shared.events.customer import ComplaintReported, LifeEventReported, TransactionsPosted
 from tests.bank import NDJSON, SMALL_BANK, account, branch, day_closed, lines, manager_recorded, party, posted, push
@@ -24,12 +27,36 @@ async def amounts(customer: ServiceUnderTest) -> list[int]:
 
 def reversal(transaction_id: str, reverses: str, day: int = 9, **more: Any) -> TransactionReversed:
     return TransactionReversed(
-        account_id="A1",
         transaction_id=transaction_id,
         reverses_transaction_id=reverses,
         booked_on=date(2026, 3, day),
-        **more,
+        **{"account_id": "A1", **more},
     )
+
+
+async def test_more_held_events_than_one_transaction_applies_are_applied_in_several(
+    customer: ServiceUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events for two accounts and a reversal that waits for one of them; the job applies what the arrival left."""
+    monkeypatch.setattr(ingestion, "MOST_RELEASED", 30)
+    many = [posted(f"T{n}", n, account_id=f"A{1 + n % 2}", sequence=n) for n in range(1, 101)]
+    assert (await push(customer, [*many, reversal("R3", "T3", account_id="A2")]))["held"] == 101
+    await push(customer, [branch(), manager_recorded(), party(), account("A1"), account("A2")], ids="later")
+    assert 0 < len(await amounts(customer)) <= 30, "the transaction of the arrival applies so many"
+    assert len(await customer.rows("select from held_release")) == 2
+    await push(customer, [many[99], posted("T200", 200, sequence=200)], ids="meanwhile")  # T100 again, and one more
+    before = await customer.count("outbox")
+    (release,) = [job for job in customer.service.jobs if job.name == "release_held"]
+    await release.run(customer.database)
+    assert sorted(await amounts(customer)) == sorted([*range(1, 101), 200, -3])
+    assert await customer.count("kept_event") == await customer.count("held_release") == 0
+    assert await customer.rows("select outcome, count(*) from received_event group by outcome order by 1") == [
+        ("applied", 5 + 1 + 99 + 1 + 1),
+        ("duplicate", 1),
+    ]
+    assert await customer.count("outbox") > before
+    transactions = await customer.rows("select count(distinct xid) from outbox where type like '%transactions%'")
+    assert transactions[0][0] >= 4, "in transactions of their own"
 
 
 async def test_a_thousand_events_held_for_one_account_are_applied_when_it_arrives(customer: ServiceUnderTest) -> None:

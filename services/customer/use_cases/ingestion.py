@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,7 +14,7 @@ from services.customer.use_cases.branches import record_branches
 from services.customer.use_cases.business_days import close_business_days
 from services.customer.use_cases.managers import record_managers
 from services.customer.use_cases.parties import record_parties
-from services.customer.use_cases.receipts import Receipts, release_held
+from services.customer.use_cases.receipts import Receipts, due_releases, forget_due, release_held
 from services.customer.use_cases.receiving import Arrived, Received, by_source
 from services.customer.use_cases.reported_facts import report_facts
 from services.customer.use_cases.rows import ANY_ID, as_json
@@ -29,6 +30,13 @@ class Rules:
     tolerance_minor: int
 
 
+MOST_RELEASED = 10_000
+"""Held events that one transaction applies besides its own: relays wait for its end."""
+
+_Step: TypeAlias = tuple[str, Sequence[Received], bool]
+"""A source, events of it, and whether they were held until now."""
+
+
 async def receive_events(session: AsyncSession, received: Sequence[Received], *, rules: Rules, now: datetime) -> None:
     """Applies what can be applied and notes the outcome of each, on `received` and in the database.
 
@@ -36,7 +44,27 @@ async def receive_events(session: AsyncSession, received: Sequence[Received], *,
     applied before it, and state has revisions. Raises IntegrityError when another transaction applied
     the same at the same moment: again, it is known.
     """
-    due = deque((source, events, False) for source, events in by_source(received).items())
+    await _receive(
+        session, deque((source, events, False) for source, events in by_source(received).items()), rules, now
+    )
+
+
+async def release_due_events(session: AsyncSession, *, rules: Rules, now: datetime) -> bool:
+    """Applies some of the held events that were too many for the transaction that brought what they waited for.
+
+    False when there are none.
+    """
+    due = await due_releases(session, now, MOST_RELEASED)
+    if due is None:
+        return False
+    waiting = deque[_Step]((source, events, True) for source, events in by_source(due.events).items())
+    await _receive(session, waiting, rules, now)
+    await forget_due(session, due)
+    return True
+
+
+async def _receive(session: AsyncSession, due: "deque[_Step]", rules: Rules, now: datetime) -> None:
+    releasable = MOST_RELEASED
     while due:
         source, events, was_held = due.popleft()
         arrived = Arrived(source, events)
@@ -49,8 +77,9 @@ async def receive_events(session: AsyncSession, received: Sequence[Received], *,
             if held:
                 await _try_again(session, arrived, held, rules)
         await receipts.write(session)
-        released = by_source(await release_held(session, arrived, now))
-        due.extend((source, events, True) for source, events in released.items())
+        released = await release_held(session, arrived, now, releasable)
+        releasable -= len(released)
+        due.extend((source, events, True) for source, events in by_source(released).items())
 
 
 async def _apply(session: AsyncSession, arrived: Arrived, rules: Rules) -> None:

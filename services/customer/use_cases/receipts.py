@@ -123,20 +123,75 @@ def _kept(event: Received) -> dict[str, str | int | bytes | None]:
     }
 
 
+_WAITS = "(source = :source or waits_for like 'branch:%')"
+"""A branch is the whole bank's, whoever tells of it; all else is of one source."""
 _RELEASED = text(
     "select payload from kept_event"  # noqa: S608 - no value is in it
-    f" where waits_for {ANY_ID} and (source = :source or waits_for like 'branch:%')"
-    " order by kept_at, source, event_id for update"
+    f" where waits_for {ANY_ID} and {_WAITS} order by kept_at, source, event_id limit :most for update"
+)
+_LATER = text(
+    "insert into held_release (waits_for, source)"  # noqa: S608 - no value is in it
+    " select named, :source from json_array_elements_text(cast(:ids as json)) n (named)"
+    f" where exists (select from kept_event where waits_for = named and {_WAITS})"
+    " order by named on conflict do nothing"
 )
 
 
-async def release_held(session: AsyncSession, arrived: Arrived, now: datetime) -> list[Received]:
-    """The held events that waited for what has arrived. A branch is the whole bank's, whoever tells of it."""
+async def release_held(session: AsyncSession, arrived: Arrived, now: datetime, most: int) -> list[Received]:
+    """The held events that waited for what has arrived, up to `most`; the others are noted, to be released later."""
     if not arrived.brought:
         return []
-    rows = await session.scalars(_RELEASED, {"source": arrived.source, "ids": as_json(arrived.brought)})
-    read = [read_cloud_event(payload, received_at=now) for payload in rows]
+    brought = {"source": arrived.source, "ids": as_json(arrived.brought)}
+    rows = (await session.scalars(_RELEASED, {**brought, "most": most + 1})).all()
+    if len(rows) > most:
+        await session.execute(_LATER, brought)
+    return _read_held(rows[:most], now)
+
+
+def _read_held(payloads: Sequence[bytes], now: datetime) -> list[Received]:
+    read = [read_cloud_event(payload, received_at=now) for payload in payloads]
     return [event for event in read if isinstance(event, Received)]
+
+
+_DUE = text(
+    "select waits_for, source from held_release where source = (select source from held_release limit 1)"
+    " order by waits_for limit 1000 for update skip locked"
+)
+_WAITED = text(
+    "select payload from kept_event"  # noqa: S608 - no value is in it
+    f" where waits_for {ANY_ID} and {_WAITS} order by kept_at, source, event_id limit :most"
+)
+_DONE = text(
+    "delete from held_release r where source = :source"  # noqa: S608 - no value is in it
+    f" and waits_for {ANY_ID} and (:stuck or not exists (select from kept_event k"
+    "  where k.waits_for = r.waits_for and (k.source = :source or k.waits_for like 'branch:%')))"
+)
+
+
+@dataclass(frozen=True)
+class Due:
+    """What has arrived and is still waited for, and some of the events that wait."""
+
+    source: str
+    arrived: Sequence[str]
+    events: Sequence[Received]
+
+
+async def due_releases(session: AsyncSession, now: datetime, most: int) -> Due | None:
+    """What another transaction left to be released; nobody else takes the same."""
+    rows = (await session.execute(_DUE)).all()
+    if not rows:
+        return None
+    source, arrived = rows[0].source, [row.waits_for for row in rows]
+    # Not locked: whoever applies an event locks its customers first.
+    held = await session.scalars(_WAITED, {"source": source, "ids": as_json(arrived), "most": most})
+    return Due(source, arrived, _read_held(held.all(), now))
+
+
+async def forget_due(session: AsyncSession, due: Due) -> None:
+    """Of what is due, that for which nothing waits any more."""
+    stuck = all(event.outcome is Outcome.HELD and event.waits_for in due.arrived for event in due.events)
+    await session.execute(_DONE, {"source": due.source, "ids": as_json(due.arrived), "stuck": stuck})
 
 
 @dataclass(frozen=True)
