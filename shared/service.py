@@ -20,6 +20,7 @@ from shared.auth.tokens import TokenVerifier
 from shared.clock import Clock, system_clock
 from shared.database import Database
 from shared.jobs import forget_what_is_past
+from shared.messaging import metrics
 from shared.messaging.consumer import Consumer, Source
 from shared.messaging.monitor import Monitor
 from shared.messaging.parking_limit import ParkingLimit
@@ -92,6 +93,7 @@ class Background:
             raise
         except Exception as fault:  # noqa: BLE001, RUF100 - whatever ends a task is an alarm
             self.failed = name
+            metrics.BACKGROUND_FAILURES.labels(self.service, name).inc()
             log.critical(
                 "background_task_failed", service=self.service, task=name, fault=type(fault).__name__, exc_info=True
             )

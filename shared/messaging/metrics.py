@@ -22,3 +22,6 @@ OUTBOX_OLDEST_SECONDS = Gauge(
     "branchline_outbox_oldest_seconds", "Age of the oldest event that waits in the outbox.", ["service"]
 )
 DEAD_LETTERS = Gauge("branchline_dead_letters", "Dead letters that wait for an operator.", ["service", "code"])
+BACKGROUND_FAILURES = Counter(
+    "branchline_background_failures_total", "Consumers, relays and jobs that have ended for good.", ["service", "task"]
+)
