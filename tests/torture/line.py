@@ -17,6 +17,7 @@ import psycopg
 
 from services.catalog import SERVICES
 from services.line import provision
+from shared.audit.keys import AuditKeys
 from shared.embedded_postgres import EmbeddedPostgres, start_postgres
 from shared.events import TOPICS
 from shared.mail_sink import kept_mails, smtp_sink
@@ -28,6 +29,7 @@ from tests.torture.proxy import FaultProxy
 from tests.torture.workers import Worker, serve_command
 
 PARTITIONS = 4
+AUDIT_KEYS = AuditKeys.generate().written()
 REPLICAS = {"customer": 2, "scoring": 2, "interaction": 1, "notification": 1}
 """Two where a partition is to change hands while its former reader is only paused."""
 POSTGRES_BACK_WITHIN_SECONDS = 60.0
@@ -136,6 +138,7 @@ class Line:
         return inherited | {
             "BRANCHLINE_KAFKA": f"127.0.0.1:{self.broker_proxy.port}",
             "BRANCHLINE_PARTITIONS": str(PARTITIONS),
+            "BRANCHLINE_AUDIT_KEYS": AUDIT_KEYS,
             f"{service.upper()}_DATABASE_URL": f"postgresql://{service}{at}",
             f"{service.upper()}_REQUESTS_DATABASE_URL": f"postgresql://{service}_api{at}",
             "NOTIFICATION_SMTP_HOST": "127.0.0.1",
