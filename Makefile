@@ -6,6 +6,7 @@
 #   make compose-test  the containers: journeys through the gateway, then every container killed while events flow
 #   make bench-events  Branchline's event core beside FastStream and a bare COPY, on real Kafka and PostgreSQL
 #   make torture       the line on real Kafka and PostgreSQL, killed, paused and cut off; SEED=… replays, MINUTES=… (2)
+#   make torture-guards  each guard of the event core taken out in turn, and the torture has to notice
 #   make up, down      the containers with an empty bank; down keeps what they hold
 #   make format        puts the code into its format
 #   make lock          locks requirements/*.in with hashes; UPGRADE=1 to newer versions
@@ -13,7 +14,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo demo-reset test demo-test compose-test torture bench-events up down format lock
+.PHONY: help demo demo-reset test demo-test compose-test torture torture-guards bench-events up down format lock
 .PHONY: installed-demo installed-bench installed-dev
 .NOTPARALLEL:
 
@@ -53,6 +54,9 @@ bench-events: installed-bench
 
 torture: installed-dev
 	@exec $(BIN)/python -m tests.torture $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+
+torture-guards: installed-dev
+	@exec $(BIN)/python -m tests.torture.guards
 
 up: .env
 	@$(compose) up --build --detach

@@ -62,7 +62,7 @@ def make_plan(seed: int, seconds: float, workers: Sequence[str]) -> list[Fault]:
     left = seconds
     while left > 0:
         kinds: dict[str, Sequence[str]] = {
-            **dict.fromkeys(("kill", "kill", "terminate", "pause", "kill_unanswered"), workers),
+            **dict.fromkeys(("kill", "terminate", "pause", "kill_unanswered"), workers),
             **dict.fromkeys(("reset", "half_open", "stall", "latency", "bandwidth"), NETWORKS),
             **dict.fromkeys(("kill_broker", "kill_postgres", "commit_late"), ("",)),
         }

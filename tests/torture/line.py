@@ -26,8 +26,9 @@ from shared.messaging.kafka_connection import KafkaConnection
 from shared.settings import Environment
 from tests.kafka_broker import KafkaBroker, free_ports
 from tests.torture.proxy import FaultProxy
-from tests.torture.workers import Worker, serve_command
+from tests.torture.workers import ROOT, Worker, serve_command
 
+LOGS = ROOT / ".cache" / "torture"
 PARTITIONS = 4
 AUDIT_KEYS = AuditKeys.generate().written()
 REPLICAS = {"customer": 2, "scoring": 2, "interaction": 1, "notification": 1}
@@ -80,6 +81,9 @@ class Line:
             self._start_servers()
             self._start_workers()
             yield
+        except BaseException:
+            self.keep_logs()
+            raise
         finally:
             self._down()
 
@@ -190,11 +194,12 @@ class Line:
                 time.sleep(0.2)
         self._find_socket()
 
-    def keep_logs(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+    def keep_logs(self) -> None:
+        """In LOGS, over those of an earlier run."""
+        LOGS.mkdir(parents=True, exist_ok=True)
         for log in [*self.home.glob("*.log"), self.home / "postgres" / "log", self.home / "kafka" / "broker.log"]:
             if log.exists():
-                shutil.copyfile(log, folder / log.name)
+                shutil.copyfile(log, LOGS / log.name)
 
     def _down(self) -> None:
         for worker in self.workers.values():

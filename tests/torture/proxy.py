@@ -158,7 +158,8 @@ class _Connection:
         try:
             while under_way and not self._ended.is_set():
                 done, _ = await asyncio.wait({*under_way, ended}, return_when=asyncio.FIRST_COMPLETED)
-                if any(direction.exception() for direction in done):
+                faults = [direction.exception() for direction in done]
+                if any(faults):
                     self.reset()
                 under_way -= done
         finally:

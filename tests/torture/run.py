@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -15,16 +14,15 @@ import psycopg
 from tests.torture.bank import Bank, make_bank
 from tests.torture.compare import Comparison
 from tests.torture.faults import Fault, Tormentor, make_plan, plan_hash
-from tests.torture.line import PARTITIONS, REPLICAS, Line
+from tests.torture.line import LOGS, PARTITIONS, REPLICAS, Line
 from tests.torture.quiet import NotQuiet, wait_until_quiet
 from tests.torture.topics import Feed, Poison, poisons, read_topics
 from tests.torture.verdict import Verdict
 from tests.torture.watch import OffsetWatch, moves_astray
-from tests.torture.workers import Ended
+from tests.torture.workers import ROOT, Ended
 
 SHARE_OF_TIME_TO_FEED = 0.9
 QUIET_WITHIN_SECONDS = 240.0
-LOGS = Path(__file__).resolve().parents[2] / ".cache" / "torture"
 FATAL = frozenset({"subscription_stopped", "background_task_failed"})
 """Lines of a service's log after which it does not go on by itself."""
 
@@ -98,8 +96,8 @@ def run(torture: Torture, say: Say, *, without: str | None = None) -> tuple[Verd
             verdict.violate(f"offset: {astray}")
         logged = read_logs(line, verdict)
         if not verdict.is_clean:
-            line.keep_logs(LOGS)
-            say(f"the logs are in {LOGS.relative_to(LOGS.parents[1])}")
+            line.keep_logs()
+            say(f"the logs are in {LOGS.relative_to(ROOT)}")
     repeated = len(log) - len({record.headers.get("ce_id", record.offset) for record in log if record.headers})
     return verdict, {
         "seed": torture.seed,

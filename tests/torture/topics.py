@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from shared.events import TOPICS
 from shared.events.corebanking import TOPIC as CORE_TOPIC
 from shared.events.corebanking import BusinessDayClosed
 from shared.messaging.kafka_connection import KafkaConnection
-from tests.torture.bank import Bank
+from tests.torture.bank import Bank, Sent
 
 AT_ONCE = 25
 GIVE_UP_AFTER_SECONDS = 180.0
@@ -79,7 +80,7 @@ class Feed(threading.Thread):
         *,
         seconds: float,
         seed: int,
-        is_first_day_closed: Callable[[], bool],
+        is_first_day_closed: Callable[[], bool] = lambda: True,
     ) -> None:
         super().__init__(name="core-banking", daemon=True)
         self.hurry = threading.Event()
@@ -179,6 +180,37 @@ class Feed(threading.Thread):
             await producer.client.close()
 
 
+def put_one_in_each(connection: KafkaConnection, arrivals: Sequence[Sent]) -> None:
+    """One event on each partition of the core's topic, acknowledged."""
+
+    async def put() -> None:
+        producer = AIOKafkaProducer(**connection.client, acks="all")
+        await producer.start()
+        try:
+            for partition, sent in enumerate(arrivals):
+                await producer.send_and_wait(CORE_TOPIC, sent.payload, key=sent.fact.encode(), partition=partition)
+        finally:
+            await producer.stop()
+
+    asyncio.run(asyncio.wait_for(put(), 30))
+
+
+def members_of(connection: KafkaConnection, group: str) -> int:
+    """How many the group has, as its coordinator knows."""
+
+    async def ask() -> int:
+        admin = AIOKafkaAdminClient(**connection.client)
+        await admin.start()
+        try:
+            (answer,) = await admin.describe_consumer_groups([group])
+            (described,) = answer.groups
+            return len(described[5])
+        finally:
+            await admin.close()
+
+    return asyncio.run(asyncio.wait_for(ask(), 30))
+
+
 def log_ends(connection: KafkaConnection) -> dict[tuple[str, int], int]:
     async def ends() -> dict[tuple[str, int], int]:
         async with asyncio.timeout(30):
@@ -200,7 +232,6 @@ def read_topics(connection: KafkaConnection) -> list[OnTopic]:
         try:
             partitions = consumer.assignment()
             ends = await consumer.end_offsets(partitions)
-            await consumer.seek_to_beginning(*partitions)
             found: list[OnTopic] = []
             while any([await consumer.position(at) < ends[at] for at in partitions]):
                 for messages in (await consumer.getmany(timeout_ms=1000)).values():
@@ -219,7 +250,7 @@ def _record(message: Any) -> OnTopic:
 
 async def _reader(connection: KafkaConnection) -> AIOKafkaConsumer:
     """Reads every partition of every topic."""
-    consumer = AIOKafkaConsumer(*TOPICS, **connection.client, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(*TOPICS, **connection.client, enable_auto_commit=False, auto_offset_reset="earliest")
     await consumer.start()
     if {at.topic for at in consumer.assignment()} != set(TOPICS):
         await consumer.stop()

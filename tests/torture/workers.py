@@ -30,6 +30,7 @@ class Worker:
         self.service = name.partition(".")[0]
         self.log = log
         self.is_paused = False
+        self._asked_at = 0.0
         self._command = command
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
@@ -84,10 +85,16 @@ class Worker:
 
     def terminate(self) -> tuple[int | None, float]:
         """Asks it to end; returns its exit code, None when it had to be killed, and the seconds that it took."""
-        began = time.monotonic()
+        self.ask_to_end()
+        return self.await_end()
+
+    def ask_to_end(self) -> None:
+        self._asked_at = time.monotonic()
         self._signal(signal.SIGTERM)
+
+    def await_end(self) -> tuple[int | None, float]:
         code = self._reap(GRACE_SECONDS)
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - self._asked_at
         if code is None:
             self.kill()
         return code, seconds
