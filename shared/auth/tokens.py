@@ -247,23 +247,37 @@ def _instant(claims: Mapping[str, Any], claim: str) -> float:
 
 
 def _principal(claims: Mapping[str, Any]) -> Principal:
-    subject, role, branch = claims.get("sub"), claims.get("role"), claims.get("branch")
-    if not isinstance(subject, str) or not 1 <= len(subject) <= 200 or not subject.isprintable():
+    subject = _name(claims, "sub", longest=200)
+    if subject is None:
         raise InvalidToken("The token's sub is not a name.")
-    if role not in list(Role):
-        raise InvalidToken("The token's role is not known.")
-    if branch is not None and not (isinstance(branch, str) and 1 <= len(branch) <= 100 and branch.isprintable()):
-        raise InvalidToken("The token's branch is not an id.")
     acting = claims["act"].get("sub", "") if isinstance(claims.get("act"), dict) else claims.get("act")
     if acting is not None and not (isinstance(acting, str) and 1 <= len(acting) <= 200 and acting.isprintable()):
         raise InvalidToken("The token's act does not name who acts.")
+    role = _role(claims.get("role"))
     scope = claims.get("scope", "")
     return Principal(
         subject=subject,
-        role=Role(role),
-        staff_id=None if role == Role.SERVICE else subject,
-        branch_id=branch,
+        role=role,
+        # Where the provider's subjects are its own ids and not the bank's, a claim says who of the staff it is.
+        staff_id=None if role is Role.SERVICE else _name(claims, "staff_id", longest=200) or subject,
+        branch_id=_name(claims, "branch", longest=100),
         scopes=frozenset(scope.split()) if isinstance(scope, str) else frozenset(),
         acting=acting,
         expires_at=datetime.fromtimestamp(_instant(claims, "exp"), UTC),
     )
+
+
+def _role(stated: object) -> Role:
+    """Providers that keep roles as sets give a list of one; of two nobody could say which counts."""
+    if isinstance(stated, list) and len(stated) == 1:
+        stated = stated[0]
+    if stated not in list(Role):
+        raise InvalidToken("The token's role is not one that is known.")
+    return Role(stated)
+
+
+def _name(claims: Mapping[str, Any], claim: str, *, longest: int) -> str | None:
+    value = claims.get(claim)
+    if value is not None and not (isinstance(value, str) and 1 <= len(value) <= longest and value.isprintable()):
+        raise InvalidToken(f"The token's {claim} is not a name.")
+    return value

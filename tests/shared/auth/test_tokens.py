@@ -51,6 +51,15 @@ async def test_a_token_of_the_issuer_says_who_its_bearer_is(algorithm: str) -> N
     assert principal.expires_at == NOW + timedelta(seconds=300)
 
 
+async def test_a_provider_with_ids_of_its_own_names_the_staff_and_the_role_in_claims() -> None:
+    """As the realm in deploy/keycloak does."""
+    subject = "6f1c2a34-5b6d-4e7f-8a9b-0c1d2e3f4a5b"
+    principal = await Issuer().verifier.verify(signed(sub=subject, staff_id="M0107", role=["branch_head"]))
+    assert (principal.subject, principal.staff_id, principal.role) == (subject, "M0107", Role.BRANCH_HEAD)
+    core = await Issuer().verifier.verify(signed(sub=subject, staff_id="M0107", role=["service"]))
+    assert core.staff_id is None, "a program is no staff, whatever else its token says"
+
+
 async def test_a_program_is_no_staff() -> None:
     principal = await Issuer().verifier.verify(signed(sub="core", role="service", branch=None))
     assert (principal.staff_id, principal.branch_id) == (None, None)
@@ -157,7 +166,13 @@ async def test_a_token_that_never_ends_is_refused(expiry: object) -> None:
         {"sub": "a\nb"},
         {"role": None},
         {"role": "root"},
-        {"role": ["manager"]},
+        {"role": []},
+        {"role": ["manager", "head_office"]},
+        {"role": [["manager"]]},
+        {"role": {"manager": True}},
+        {"staff_id": ""},
+        {"staff_id": ["M0107"]},
+        {"staff_id": "M0107\n"},
         {"branch": 7},
         {"branch": ""},
     ],
