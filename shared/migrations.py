@@ -3,7 +3,7 @@
 A function here is history like a migration: once released it is not changed; what comes after is a new one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from shared import scope
+from shared import scope, visibility
 from shared.audit import tables as audit
 from shared.messaging import tables as messaging
 from shared.web import idempotency
@@ -234,3 +234,62 @@ def remove_dead_letter_edits() -> None:
     op.execute("drop index if exists ix_dead_letter_topic")
     op.execute("alter table dead_letter drop column edits")
     op.execute("drop table dead_letter_edit")
+
+
+_DELEGATION = """
+create table delegation (
+    delegation_id uuid primary key,
+    revision bigint not null,
+    manager_id text not null,
+    delegate_id text not null,
+    customer_ids uuid[],
+    starts_at timestamptz not null,
+    ends_at timestamptz not null,
+    delegated_by text not null
+);
+comment on column delegation.manager_id is 'whose customers';
+comment on column delegation.delegate_id is 'who sees them meanwhile';
+comment on column delegation.customer_ids is 'which, or null for the whole portfolio';
+create index ix_delegation_manager_id on delegation (manager_id);
+create index ix_delegation_delegate_id on delegation (delegate_id);
+alter table delegation enable row level security;
+alter table delegation force row level security;
+"""
+
+
+def index_scope() -> None:
+    """First in a migration of its own transactions: indexes a scope that may be big, while it is in use."""
+    with op.get_context().autocommit_block():
+        op.execute("drop index concurrently if exists ix_customer_scope_branch_path")
+        op.execute("create index concurrently ix_customer_scope_branch_path on customer_scope using gin (branch_path)")
+
+
+def change_policies(policies: Mapping[str, str]) -> None:
+    """From now on requests see a table's rows under its condition. Locks each table for a moment."""
+    op.execute("set local lock_timeout = '5s'")
+    for table, condition in policies.items():
+        op.execute(f"alter policy {table}_requests on {table} using ({condition}) with check ({condition})")
+
+
+def create_delegation(service: str, policies: Mapping[str, str]) -> None:
+    """Version 2 of scope: portfolios can be delegated for a time, and policies are answered by indexes.
+
+    `policies` are the conditions of the service's own tables; `delegation` has one for reading.
+    """
+    statements = [statement.strip() for statement in _DELEGATION.split(";")]
+    for statement in (
+        *filter(None, statements),
+        f"create policy delegation_owner on delegation to {service} using (true) with check (true)",
+        f"create policy delegation_requests on delegation for select to {service}_api"
+        f" using ({visibility.OWN_DELEGATION})",
+        f"grant select on delegation to {service}_api",
+    ):
+        op.execute(statement)
+    change_policies({"customer_scope": visibility.VISIBLE_CUSTOMER, **policies})
+
+
+def drop_delegation(policies: Mapping[str, str]) -> None:
+    """Back to version 1 of scope; `policies` as they were."""
+    change_policies({"customer_scope": scope.VISIBLE, **policies})
+    op.drop_table("delegation")
+    op.drop_index("ix_customer_scope_branch_path", table_name="customer_scope")

@@ -7,12 +7,12 @@ it in the database. Another table's row is visible when its customer's scope row
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, Date, MetaData, Table, Text, Uuid
+from sqlalchemy import BigInteger, Column, Date, DateTime, Index, MetaData, Select, Table, Text, Uuid, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.events import Delivery
-from shared.events.customer import CustomerChanged
+from shared.events.customer import CustomerChanged, PortfolioDelegated
 
 metadata = MetaData()
 
@@ -27,6 +27,20 @@ customer_scope = Table(
     Column("deputy_manager_id", Text, index=True),
     Column("revision", BigInteger, nullable=False),
     Column("left_on", Date),
+    Index("ix_customer_scope_branch_path", "branch_path", postgresql_using="gin"),
+)
+
+delegation = Table(
+    "delegation",
+    metadata,
+    Column("delegation_id", Uuid, primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("manager_id", Text, nullable=False, index=True, comment="whose customers"),
+    Column("delegate_id", Text, nullable=False, index=True, comment="who sees them meanwhile"),
+    Column("customer_ids", ARRAY(Uuid), comment="which, or null for the whole portfolio"),
+    Column("starts_at", DateTime(timezone=True), nullable=False),
+    Column("ends_at", DateTime(timezone=True), nullable=False),
+    Column("delegated_by", Text, nullable=False),
 )
 
 VISIBLE = """
@@ -39,6 +53,11 @@ VISIBLE = """
         else false
     end
 """
+
+
+def visible_customers() -> Select[UUID]:
+    """The customers that the reader may see: with it a list is driven by them (see `shared/visibility.py`)."""
+    return select(customer_scope.c.customer_id)
 
 
 def scope_policy(service: str, table: str = "customer_scope", condition: str = VISIBLE) -> tuple[str, ...]:
@@ -88,6 +107,43 @@ async def keep_scope(session: AsyncSession, changes: Iterable[CustomerChanged]) 
             index_elements=["customer_id"],
             set_={name: upsert.excluded[name] for name in rows[0] if name != "customer_id"},
             where=customer_scope.c.revision < upsert.excluded.revision,
+        ),
+        rows,
+    )
+
+
+async def follow_delegations(session: AsyncSession, deliveries: Sequence[Delivery[PortfolioDelegated]]) -> None:
+    """Handler of PortfolioDelegated: keeps `delegation` at each one's greatest revision. It ends by itself."""
+    await keep_delegations(session, [delivery.event for delivery in deliveries])
+
+
+async def keep_delegations(session: AsyncSession, changes: Iterable[PortfolioDelegated]) -> None:
+    latest: dict[UUID, PortfolioDelegated] = {}
+    for event in changes:
+        known = latest.get(event.delegation_id)
+        if known is None or known.revision < event.revision:
+            latest[event.delegation_id] = event
+    rows = [
+        {
+            "delegation_id": event.delegation_id,
+            "revision": event.revision,
+            "manager_id": event.manager_id,
+            "delegate_id": event.delegate_id,
+            "customer_ids": list(event.customer_ids) or None,
+            "starts_at": event.starts_at,
+            "ends_at": event.ends_at,
+            "delegated_by": event.delegated_by,
+        }
+        for _, event in sorted(latest.items())
+    ]
+    if not rows:
+        return
+    upsert = insert(delegation)
+    await session.execute(
+        upsert.on_conflict_do_update(
+            index_elements=["delegation_id"],
+            set_={name: upsert.excluded[name] for name in rows[0] if name != "delegation_id"},
+            where=delegation.c.revision < upsert.excluded.revision,
         ),
         rows,
     )

@@ -131,11 +131,16 @@ class ServiceUnderTest:
 
     async def rows(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
         """Rows as the tables' owner sees them."""
-        async with self.database.jobs.connect() as connection:
-            return [tuple(row) for row in await connection.execute(text(query), parameters)]
+        return await rows_as_owner(self.database, query, **parameters)
 
     async def count(self, table: str) -> int:
         return int((await self.rows(f"select count(*) from {table}"))[0][0])
+
+
+async def rows_as_owner(database: Database, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
+    """Rows as the tables' owner sees them."""
+    async with database.jobs.connect() as connection:
+        return [tuple(row) for row in await connection.execute(text(query), parameters)]
 
 
 @asynccontextmanager
@@ -174,7 +179,7 @@ def operator() -> Principal:
 
 
 def auditor() -> Principal:
-    return Principal(subject="AU1", role=Role.AUDITOR)
+    return Principal(subject="AU1", role=Role.AUDITOR, staff_id="AU1")
 
 
 def program(*scopes: str) -> Principal:

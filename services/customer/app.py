@@ -3,6 +3,7 @@
 from services.customer.handlers import CoreBanking
 from services.customer.routes import accounts, customers, staff
 from services.customer.routes.core_banking import core_banking_router
+from services.customer.routes.delegations import delegations_router
 from services.customer.routes.kept_events import kept_events_router
 from services.customer.settings import CustomerSettings
 from services.customer.use_cases.ingestion import Rules
@@ -37,6 +38,7 @@ def customer_service(
             staff.router,
             core_banking_router(settings, rules),
             kept_events_router(rules),
+            delegations_router(settings),
         ],
         subscriptions=subscriptions,
         settings=settings,

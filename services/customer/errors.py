@@ -38,6 +38,16 @@ class NotACloudEvent(Problem):
     remedy = "Leave the event its specversion, id, source, type and data."
 
 
+class UnknownDelegate(Problem):
+    status, code, title = 422, "unknown_delegate", "The customers cannot be delegated to this person"
+    remedy = "Choose an active colleague of the manager's branch; as a branch head, of your branch or one below it."
+
+
+class DelegationNotFound(Problem):
+    status, code, title = 404, "delegation_not_found", "No such delegation, or not one of yours to see or to end"
+    remedy = "List the delegations; ask your branch head when you want to end one that you were given."
+
+
 class CoreEventNotFound(Problem):
     status, code, title = 404, "core_event_not_found", "No such event was received"
     remedy = "Compare source and id with what was sent; send it again if it is missing."

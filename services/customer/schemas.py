@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from services.customer.use_cases.receiving import Outcome
 from shared.events.corebanking import AccountKind, PartyRelation
+from shared.web.reading import WrittenInstant
 
 StaffId = Annotated[str, Field(min_length=1, max_length=64, examples=["M0107"])]
 
@@ -64,6 +65,26 @@ class Customers(BaseModel):
 class AssignmentUpdate(Body):
     manager_id: StaffId | None = Field(description="Who looks after the customer; null for nobody yet.")
     deputy_manager_id: StaffId | None = None
+
+
+class DelegationCreate(Body):
+    delegate_id: StaffId = Field(description="Who sees the customers meanwhile.", examples=["M0112"])
+    manager_id: StaffId | None = Field(default=None, description="Whose customers; yours when nobody is named.")
+    customer_ids: list[UUID] | None = Field(
+        default=None, min_length=1, max_length=500, description="Only these; all when none are named."
+    )
+    starts_at: WrittenInstant | None = Field(default=None, description="At once when it is left out.")
+    ends_at: WrittenInstant = Field(description="From then on it no longer holds.", examples=["2026-12-14T08:00:00Z"])
+
+
+class DelegationRead(Read):
+    delegation_id: UUID
+    manager_id: str = Field(examples=["M0107"])
+    delegate_id: str = Field(examples=["M0112"])
+    customer_ids: list[UUID] | None = Field(description="Null for the whole portfolio.")
+    starts_at: datetime
+    ends_at: datetime
+    delegated_by: str = Field(examples=["M0107"])
 
 
 class AccountRead(Read):

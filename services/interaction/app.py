@@ -6,6 +6,7 @@ from services.interaction.routes.contacts import contacts_router
 from services.interaction.settings import InteractionSettings
 from shared.events import customer, notification, scoring
 from shared.messaging.subscriptions import Subscriptions
+from shared.scope import follow_delegations
 from shared.service import Service
 
 
@@ -13,6 +14,7 @@ def interaction_service(settings: InteractionSettings | None = None) -> Service:
     settings = settings or InteractionSettings()
     subscriptions = Subscriptions(group="interaction")
     subscriptions.on(customer.CustomerChanged, handlers.follow_customers, commutative=True)
+    subscriptions.on(customer.PortfolioDelegated, follow_delegations, commutative=True)
     subscriptions.on(customer.ContactReported, handlers.log_reported_contacts, commutative=True)
     subscriptions.on(customer.ComplaintReported, handlers.follow_complaints, commutative=True)
     subscriptions.on(customer.SurveyReported, handlers.keep_reported_surveys, commutative=True)

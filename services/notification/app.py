@@ -8,7 +8,7 @@ from services.notification.use_cases.changes import InboxBell
 from services.notification.use_cases.mails import MailSender
 from services.notification.use_cases.upkeep import Upkeep
 from shared.clock import Clock, system_clock
-from shared.events.customer import CustomerChanged, ManagerChanged
+from shared.events.customer import CustomerChanged, ManagerChanged, PortfolioDelegated
 from shared.events.scoring import ChurnAlertClosed, ChurnAlertRaised
 from shared.messaging.subscriptions import Subscriptions
 from shared.service import Job, Service
@@ -23,6 +23,7 @@ def notification_service(
     upkeep = Upkeep(clock)
     subscriptions = Subscriptions(group="notification")
     subscriptions.on(CustomerChanged, handlers.follow_customers)
+    subscriptions.on(PortfolioDelegated, handlers.follow_delegations)
     subscriptions.on(ManagerChanged, handlers.follow_managers)
     subscriptions.on(ChurnAlertRaised, handlers.deliver_alerts)
     subscriptions.on(ChurnAlertClosed, handlers.withdraw_alerts)

@@ -9,7 +9,7 @@ from services.notification.use_cases.recipients import keep_recipients
 from shared import scope
 from shared.clock import Clock
 from shared.events import Delivery
-from shared.events.customer import CustomerChanged, ManagerChanged
+from shared.events.customer import CustomerChanged, ManagerChanged, PortfolioDelegated
 from shared.events.scoring import ChurnAlertClosed, ChurnAlertRaised
 
 
@@ -24,6 +24,13 @@ class Handlers:
         await scope.follow_customers(session, deliveries)
         causes = {delivery.event.customer_id: delivery for delivery in deliveries}
         await alerts.tell_those_responsible(session, self._clock(), customer_ids=sorted(causes), causes=causes)
+
+    async def follow_delegations(
+        self, session: AsyncSession, deliveries: Sequence[Delivery[PortfolioDelegated]]
+    ) -> None:
+        """Keeps the delegations, and tells those who look after customers meanwhile of what waits."""
+        await scope.follow_delegations(session, deliveries)
+        await alerts.tell_those_responsible(session, self._clock())
 
     async def follow_managers(self, session: AsyncSession, deliveries: Sequence[Delivery[ManagerChanged]]) -> None:
         """Keeps the recipients, and tells those who are responsible now of what waits for them."""

@@ -18,10 +18,12 @@ from shared.events.customer import (
     DayClosed,
     DayReported,
     LifeEventReported,
+    PortfolioDelegated,
     TransactionsPosted,
 )
 from shared.events.interaction import ComplaintChanged, ContactLogged, RetentionOutcomeRecorded, SurveyAnswered
 from shared.messaging.subscriptions import Subscriptions
+from shared.scope import follow_delegations
 from shared.service import Job, Service
 
 
@@ -35,6 +37,7 @@ def scoring_service(settings: ScoringSettings | None = None, *, clock: Clock = s
     subscriptions.on(DayReported, handlers.close_days)
     subscriptions.on(interaction.DayClosed, handlers.close_days)
     subscriptions.on(CustomerChanged, handlers.follow_customers, commutative=True)
+    subscriptions.on(PortfolioDelegated, follow_delegations, commutative=True)
     subscriptions.on(AccountChanged, handlers.follow_accounts, commutative=True)
     subscriptions.on(LifeEventReported, handlers.note_life_events, commutative=True)
     subscriptions.on(ContactLogged, handlers.note_contacts, commutative=True)

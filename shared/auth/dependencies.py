@@ -39,6 +39,10 @@ def require_role(*roles: Role) -> params.Depends:
     return params.Depends(check_role)
 
 
+members_of_staff = require_role(Role.MANAGER, Role.BRANCH_HEAD, Role.HEAD_OFFICE)
+"""For a router's `dependencies=`: those who look after customers. Auditors, operators and programs are not."""
+
+
 def require_scope(scope: str) -> params.Depends:
     """For a route's `dependencies=`: only a program whose token has `scope`."""
 

@@ -271,7 +271,7 @@ def _role(stated: object) -> Role:
     """Providers that keep roles as sets give a list of one; of two nobody could say which counts."""
     if isinstance(stated, list) and len(stated) == 1:
         stated = stated[0]
-    if stated not in list(Role):
+    if not isinstance(stated, str) or stated not in list(Role):
         raise InvalidToken("The token's role is not one that is known.")
     return Role(stated)
 

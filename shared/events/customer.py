@@ -65,6 +65,28 @@ class CustomerChanged(CustomerEvent, frozen=True, kw_only=True, omit_defaults=Tr
     left_on: date | None = None
 
 
+class PortfolioDelegated(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """State of a delegation: until `ends_at` the delegate sees the manager's customers too, or those that are named.
+
+    Every service's `delegation` is made of this. It ends by itself; ended early it comes again with that instant.
+    """
+
+    TYPE: ClassVar[str] = "customer.portfolio_delegated.v1"
+    TOPIC: ClassVar[str] = TOPIC
+    delegation_id: UUID
+    revision: int
+    manager_id: str
+    delegate_id: str
+    starts_at: datetime
+    ends_at: datetime
+    delegated_by: str
+    customer_ids: tuple[UUID, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return self.manager_id
+
+
 class AccountChanged(CustomerEvent, frozen=True, kw_only=True, omit_defaults=True):
     """State of an account, told about its primary holder."""
 

@@ -7,7 +7,7 @@ Row-level security sees the principal as transaction-local settings, '' for what
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Annotated, Any
@@ -23,6 +23,7 @@ from sqlalchemy.orm import SessionTransaction
 from shared.audit.records import customers_of_keys
 from shared.auth.dependencies import authenticate
 from shared.auth.principal import Principal
+from shared.clock import Clock, system_clock
 from shared.database import Database
 from shared.messaging.outbox import pending_keys, write_outbox
 from shared.web.auditing import READS, AuditUnavailable, RequestAudit
@@ -42,7 +43,8 @@ TIMEOUT = "x-timeout-seconds"
 
 _SETTINGS = text(
     "select set_config('branchline.role', :role, true), set_config('branchline.staff_id', :staff_id, true),"
-    " set_config('branchline.branch_id', :branch_id, true), set_config('statement_timeout', :timeout, true)"
+    " set_config('branchline.branch_id', :branch_id, true), set_config('branchline.now', :now, true),"
+    " set_config('statement_timeout', :timeout, true)"
 )
 
 
@@ -52,10 +54,12 @@ class _ScopedSession(SyncSession):
 
 @event.listens_for(_ScopedSession, "after_begin")
 def _tell_for_whom(session: SyncSession, _: SessionTransaction, connection: Connection) -> None:
-    connection.execute(_SETTINGS, session.info["settings"])
+    connection.execute(_SETTINGS, {**session.info["settings"], "now": session.info["clock"]().isoformat()})
 
 
-def open_session(engine: AsyncEngine, actor: Principal, timeout_seconds: float) -> AsyncSession:
+def open_session(
+    engine: AsyncEngine, actor: Principal, timeout_seconds: float, clock: Clock = system_clock
+) -> AsyncSession:
     """A session that sees what `actor` may see; whoever opens it commits, or closes it and so rolls back."""
     settings = {
         "role": actor.role,
@@ -63,7 +67,8 @@ def open_session(engine: AsyncEngine, actor: Principal, timeout_seconds: float) 
         "branch_id": actor.branch_id or "",
         "timeout": str(int(timeout_seconds * 1000)),
     }
-    return AsyncSession(engine, expire_on_commit=False, sync_session_class=_ScopedSession, info={"settings": settings})
+    info = {"settings": settings, "clock": clock}
+    return AsyncSession(engine, expire_on_commit=False, sync_session_class=_ScopedSession, info=info)
 
 
 async def _session(request: Request) -> AsyncSession:
@@ -76,10 +81,10 @@ async def _job_session(request: Request) -> AsyncSession:
 
 
 async def _sessions(request: Request) -> Callable[[], AsyncSession]:
-    database: Database = request.app.state.database
-    return partial(
-        open_session, database.requests, request.state.actor, request.app.state.settings.request_timeout_seconds
-    )
+    state = request.app.state
+    database: Database = state.database
+    timeout = state.settings.request_timeout_seconds
+    return partial(open_session, database.requests, request.state.actor, timeout, state.clock)
 
 
 Session = Annotated[AsyncSession, Depends(_session)]
@@ -161,7 +166,7 @@ class TransactionalRoute(APIRoute):
         database: Database = request.app.state.database
         engine = database.jobs if self.role == "jobs" else database.requests
         timeout = self.timeout_seconds or request.app.state.settings.request_timeout_seconds
-        async with open_session(engine, actor, timeout) as session:
+        async with open_session(engine, actor, timeout, request.app.state.clock) as session:
             request.state.session = session
             if self.creates and HEADER in request.headers:
                 now = request.app.state.clock()
@@ -195,6 +200,6 @@ def _status_of(exception: Exception) -> int:
     return problem.status if problem else 500
 
 
-def service_router(*, tag: str) -> APIRouter:
-    """The router of one noun."""
-    return APIRouter(route_class=TransactionalRoute, tags=[tag])
+def service_router(*, tag: str, dependencies: Sequence[params.Depends] = ()) -> APIRouter:
+    """The router of one noun; `dependencies` say who may ask for any of its operations."""
+    return APIRouter(route_class=TransactionalRoute, tags=[tag], dependencies=dependencies)

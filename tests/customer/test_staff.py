@@ -3,7 +3,6 @@
 from shared.events.customer import BranchChanged, CustomerChanged, ManagerChanged
 from tests.bank import branch, day_closed, lines, manager_recorded, party, posted, push
 from tests.customer.asking import (
-    AUDITOR,
     HEAD_1,
     HEAD_2,
     M1,
@@ -20,7 +19,7 @@ from tests.harness import ServiceUnderTest
 
 async def test_branches_and_managers_are_known_to_all_staff(customer: ServiceUnderTest) -> None:
     await two_branches(customer)
-    for actor in (M1, HEAD_2, OFFICE, AUDITOR):
+    for actor in (M1, HEAD_2, OFFICE):
         branches = await listed(customer, "/branches", actor, limit=1)
         assert [(one["branch_id"], one["parent_branch_id"]) for one in branches] == [
             ("B1", "HQ"),
@@ -111,4 +110,3 @@ async def test_a_finding_is_seen_with_its_account(customer: ServiceUnderTest) ->
         findings = await listed(customer, "/reconciliation-findings", actor, limit=1)
         assert {finding["account_id"] for finding in findings} == seen
         assert len(findings) == len(seen)
-    assert await listed(customer, "/reconciliation-findings", AUDITOR) == []

@@ -9,6 +9,7 @@ from services.customer.errors import AccountNotFound, CustomerNotFound
 from services.customer.models import Account
 from services.customer.schemas import AccountRead, Accounts, Money
 from services.customer.use_cases import accounts, portfolio
+from shared.auth.dependencies import members_of_staff
 from shared.events.corebanking import AccountKind, PartyRelation
 from shared.web.auditing import Subjects
 from shared.web.etag import ReadTag
@@ -16,7 +17,7 @@ from shared.web.parameters import CustomerId
 from shared.web.problems import problems
 from shared.web.transaction import Session, service_router
 
-router = service_router(tag="accounts")
+router = service_router(tag="accounts", dependencies=[members_of_staff])
 
 
 @router.get("/customers/{customer_id}/accounts", responses=problems(CustomerNotFound))

@@ -8,7 +8,7 @@ from services.customer.errors import CustomerNotFound, UnknownManager
 from services.customer.models import Customer
 from services.customer.schemas import AssignmentUpdate, CustomerLookup, CustomerRead, Customers, CustomerSearch
 from services.customer.use_cases import portfolio
-from shared.auth.dependencies import Actor, require_role
+from shared.auth.dependencies import Actor, members_of_staff, require_role
 from shared.auth.principal import Role
 from shared.web.auditing import READS
 from shared.web.etag import PreconditionRequired, ReadTag, SeenTag, StaleVersion
@@ -17,7 +17,7 @@ from shared.web.parameters import CustomerId, OfBranch, OfManager
 from shared.web.problems import problems
 from shared.web.transaction import Session, service_router
 
-router = service_router(tag="customers")
+router = service_router(tag="customers", dependencies=[members_of_staff])
 
 orderings = Ordering(
     {"customer_number": Customer.customer_number, "name": Customer.name_key},

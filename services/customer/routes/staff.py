@@ -7,16 +7,18 @@ from fastapi import Depends, Path
 from sqlalchemy import Row, select
 
 from services.customer.errors import BranchNotFound, ManagerNotFound
-from services.customer.models import Account, Branch, Manager, ReconciliationFinding
+from services.customer.models import Account, AccountParty, Branch, Manager, ReconciliationFinding
 from services.customer.schemas import BranchRead, ManagerRead, Money, ReconciliationFindingRead
 from services.customer.use_cases import branches, managers
+from shared.auth.dependencies import members_of_staff
+from shared.scope import visible_customers
 from shared.web.auditing import Subjects
 from shared.web.paging import Ordering, Page, PageRequest
 from shared.web.parameters import OfBranch
 from shared.web.problems import problems
 from shared.web.transaction import Session, service_router
 
-router = service_router(tag="branches and managers")
+router = service_router(tag="branches and managers", dependencies=[members_of_staff])
 
 branch_orderings = Ordering({"branch_id": Branch.branch_id}, default="branch_id", tie=Branch.branch_id)
 manager_orderings = Ordering({"manager_id": Manager.manager_id}, default="manager_id", tie=Manager.manager_id)
@@ -84,4 +86,6 @@ async def list_reconciliation_findings(
     query = select(ReconciliationFinding, Account.currency, Account.customer_id).join(
         Account, Account.account_id == ReconciliationFinding.account_id
     )
+    of_visible = select(AccountParty.account_id).where(AccountParty.customer_id.in_(visible_customers()))
+    query = query.where(ReconciliationFinding.account_id.in_(of_visible))
     return await page.of(session, query, read)

@@ -14,6 +14,7 @@ from services.customer.models import Branch, Customer, Manager
 from services.customer.schemas import AssignmentUpdate
 from services.customer.use_cases.parties import announce_customers
 from shared.auth.principal import Principal, Role
+from shared.scope import visible_customers
 from shared.web.etag import WritableTag
 
 MOST_FOUND = 50
@@ -23,7 +24,7 @@ def customers(
     *, branch_id: str | None, manager_id: str | None, is_assigned: bool | None, has_left: bool | None
 ) -> Select[Customer]:
     """The query for a list of customers."""
-    query = select(Customer)
+    query = select(Customer).where(Customer.customer_id.in_(visible_customers()))
     if branch_id is not None:
         query = query.where(Customer.branch_id == branch_id)
     if manager_id is not None:
@@ -56,7 +57,10 @@ async def search_customers(session: AsyncSession, query: str) -> Sequence[Custom
     if digits := phone_key(query):
         matches.append(Customer.phone_key == digits)
     found = await session.scalars(
-        select(Customer).where(or_(*matches)).order_by(Customer.name_key, Customer.customer_id).limit(MOST_FOUND)
+        select(Customer)
+        .where(or_(*matches), Customer.customer_id.in_(visible_customers()))
+        .order_by(Customer.name_key, Customer.customer_id)
+        .limit(MOST_FOUND)
     )
     return found.all()
 

@@ -9,7 +9,7 @@ from services.interaction.errors import AlertNotFound, ContactNotFound, Customer
 from services.interaction.schemas import ContactCreate, ContactRead
 from services.interaction.settings import InteractionSettings
 from services.interaction.use_cases import contacts
-from shared.auth.dependencies import Actor
+from shared.auth.dependencies import Actor, members_of_staff
 from shared.web.etag import ReadTag
 from shared.web.parameters import CustomerId
 from shared.web.problems import problems
@@ -17,7 +17,7 @@ from shared.web.transaction import Session, service_router
 
 
 def contacts_router(settings: InteractionSettings) -> APIRouter:
-    router = service_router(tag="contacts")
+    router = service_router(tag="contacts", dependencies=[members_of_staff])
 
     @router.post(
         "/customers/{customer_id}/contacts", status_code=201, responses=problems(CustomerNotFound, AlertNotFound)

@@ -9,13 +9,13 @@ from services.interaction.errors import CustomerNotFound
 from services.interaction.models import Complaint, Coverage, TimelineEntry
 from services.interaction.schemas import ComplaintRead, NotContactedRead, TimelineEntryRead
 from services.interaction.use_cases import complaints, coverage, timeline
-from shared.auth.dependencies import Actor
+from shared.auth.dependencies import members_of_staff
 from shared.web.paging import Ordering, Page, PageRequest
 from shared.web.parameters import CustomerId
 from shared.web.problems import problems
 from shared.web.transaction import Session, service_router
 
-router = service_router(tag="customers")
+router = service_router(tag="customers", dependencies=[members_of_staff])
 
 timeline_orderings = Ordering(
     {"occurred_at": TimelineEntry.occurred_at}, default="-occurred_at", tie=TimelineEntry.entry_id
@@ -30,7 +30,6 @@ waiting_orderings = Ordering(
 async def list_customers_not_contacted(
     request: Request,
     session: Session,
-    actor: Actor,
     page: Annotated[PageRequest, Depends(waiting_orderings)],
     days: Annotated[int, Query(ge=0, le=36_500, description="For so many days.", examples=[90])],
 ) -> Page[NotContactedRead]:
@@ -39,7 +38,7 @@ async def list_customers_not_contacted(
     A contact is any conversation, whoever began it. A customer with whom none is known is always among them, and
     before all others. Who has left the bank is not.
     """
-    query = coverage.not_contacted(actor, days=days, now=request.app.state.clock())
+    query = coverage.not_contacted(days=days, now=request.app.state.clock())
     return await page.of(session, query, _not_contacted)
 
 

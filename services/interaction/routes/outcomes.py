@@ -8,13 +8,13 @@ from fastapi import Path, Request, Response
 from services.interaction.errors import AlertNotFound, CustomerNotFound, OutcomeAlreadyRecorded, OutcomeNotFound
 from services.interaction.schemas import OutcomeCreate, OutcomeRead
 from services.interaction.use_cases import outcomes
-from shared.auth.dependencies import Actor
+from shared.auth.dependencies import Actor, members_of_staff
 from shared.web.etag import ReadTag
 from shared.web.parameters import CustomerId
 from shared.web.problems import problems
 from shared.web.transaction import Session, service_router
 
-router = service_router(tag="outcomes")
+router = service_router(tag="outcomes", dependencies=[members_of_staff])
 
 
 @router.post(

@@ -4,12 +4,13 @@ from services.notification.errors import AlertNotFound
 from services.notification.models import AlertState, Channel, Delivery, DeliveryState
 from services.notification.schemas import AlertDeliveries, DeliveryRead
 from services.notification.use_cases.deliveries import deliveries_of_alert
+from shared.auth.dependencies import members_of_staff
 from shared.web.auditing import Subjects
 from shared.web.parameters import AlertId
 from shared.web.problems import problems
 from shared.web.transaction import Session, service_router
 
-router = service_router(tag="alerts")
+router = service_router(tag="alerts", dependencies=[members_of_staff])
 
 
 @router.get("/alerts/{alert_id}/deliveries", responses=problems(AlertNotFound))

@@ -15,8 +15,7 @@ from services.notification.schemas import InboxCount, InboxItemRead, ReasonRead,
 from services.notification.use_cases import inbox
 from services.notification.use_cases.changes import InboxBell
 from services.notification.use_cases.inbox import Shown
-from shared.auth.dependencies import Actor, require_role
-from shared.auth.principal import Role
+from shared.auth.dependencies import Actor, members_of_staff
 from shared.events.scoring import AlertClosure
 from shared.web.etag import ReadTag, entity_tag
 from shared.web.paging import Ordering, Page, PageRequest
@@ -56,10 +55,9 @@ LastSeen = Annotated[int | None, Depends(_last_seen)]
 
 
 def inbox_router(bell: InboxBell) -> APIRouter:
-    router = service_router(tag="inbox")
-    members_of_staff = [require_role(Role.MANAGER, Role.BRANCH_HEAD, Role.HEAD_OFFICE)]
+    router = service_router(tag="inbox", dependencies=[members_of_staff])
 
-    @router.get("/inbox", dependencies=members_of_staff)
+    @router.get("/inbox")
     async def list_inbox(
         session: Session,
         staff_id: StaffId,
@@ -71,7 +69,7 @@ def inbox_router(bell: InboxBell) -> APIRouter:
         """Your inbox, the newest first: alerts of customers that you look after."""
         return await page.of(session, inbox.shown_items(staff_id, state or ()), lambda row: _read(Shown(*row[:3])))
 
-    @router.get("/inbox/count", dependencies=members_of_staff)
+    @router.get("/inbox/count")
     async def count_inbox(session: Session, staff_id: StaffId) -> InboxCount:
         """How many items of your inbox want something; `open` is the number for a badge."""
         counts = await inbox.count_inbox(session, staff_id)
@@ -84,7 +82,6 @@ def inbox_router(bell: InboxBell) -> APIRouter:
     @router.get(
         "/inbox/stream",
         response_class=EventSourceResponse,
-        dependencies=members_of_staff,
         responses={200: {"content": {"text/event-stream": {"example": STREAM_EXAMPLE}}}},
     )
     async def stream_inbox(
@@ -114,7 +111,7 @@ def inbox_router(bell: InboxBell) -> APIRouter:
         except (DBAPIError, PoolTimeout):
             return  # the reader comes back after RECONNECT_AFTER_MS and reads on
 
-    @router.get("/inbox/{item_id}", dependencies=members_of_staff, responses=problems(InboxItemNotFound))
+    @router.get("/inbox/{item_id}", responses=problems(InboxItemNotFound))
     async def read_inbox_item(item_id: ItemId, session: Session, staff_id: StaffId, tag: ReadTag) -> InboxItemRead:
         """One item of your inbox."""
         shown = await inbox.get_item(session, staff_id, item_id)
@@ -123,7 +120,6 @@ def inbox_router(bell: InboxBell) -> APIRouter:
 
     @router.post(
         "/inbox/{item_id}/acknowledge",
-        dependencies=members_of_staff,
         responses=problems(InboxItemNotFound, InboxItemClosed),
     )
     async def acknowledge_item(
@@ -136,7 +132,6 @@ def inbox_router(bell: InboxBell) -> APIRouter:
 
     @router.post(
         "/inbox/{item_id}/snooze",
-        dependencies=members_of_staff,
         responses=problems(InboxItemNotFound, InboxItemClosed),
     )
     async def snooze_item(

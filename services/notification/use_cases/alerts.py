@@ -28,17 +28,23 @@ from shared.messaging.outbox import publish
 Causes = Mapping[UUID, Delivery[Any]]
 """By customer: the event that made it necessary to look."""
 
-# The manager; the deputy where the manager is inactive or unknown; else the head of the nearest branch above.
+# Whoever the manager has delegated the customer to; else the manager; the deputy where the manager is inactive or
+# unknown; else the head of the nearest branch above.
 _UNTOLD = text(
     "select a.alert_id, a.customer_id, who.staff_id"
     " from alert a"
     " join customer_scope s on s.customer_id = a.customer_id"
     " cross join lateral ("
     "  select r.staff_id from recipient r"
+    "  left join delegation d on d.delegate_id = r.staff_id and d.manager_id = s.manager_id"
+    "   and d.starts_at <= :now and :now < d.ends_at"
+    "   and (d.customer_ids is null or s.customer_id = any (d.customer_ids))"
     "  where r.is_active and ("
-    "   r.staff_id in (s.manager_id, s.deputy_manager_id)"
+    "   d.delegation_id is not null"
+    "   or r.staff_id in (s.manager_id, s.deputy_manager_id)"
     "   or (r.is_branch_head and r.branch_id = any (s.branch_path)))"
-    "  order by r.staff_id = s.manager_id desc nulls last,"
+    "  order by d.delegation_id is not null desc,"
+    "   r.staff_id = s.manager_id desc nulls last,"
     "   r.staff_id = s.deputy_manager_id desc nulls last,"
     "   array_position(s.branch_path, r.branch_id) desc nulls last,"
     "   r.staff_id"
@@ -95,7 +101,8 @@ async def tell_those_responsible(
 
     So an alert waits for its customer's managers to become known, and follows its customer to another manager.
     """
-    found = await session.execute(_UNTOLD, {"customer_ids": list(customer_ids) if customer_ids is not None else None})
+    wanted = list(customer_ids) if customer_ids is not None else None
+    found = await session.execute(_UNTOLD, {"customer_ids": wanted, "now": now})
     untold = [_Untold(*row) for row in found]
     if not untold:
         return 0

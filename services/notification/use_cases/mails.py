@@ -7,7 +7,7 @@ A claim is one mail and not a batch, so that no lease runs out while others' mai
 
 import time
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -19,6 +19,7 @@ from services.notification.domain.mails import AlertMail, InvalidAddress, Reason
 from services.notification.domain.retries import wait_seconds
 from services.notification.models import Alert, Channel, Delivery, DeliveryState, Recipient
 from services.notification.settings import NotificationSettings
+from services.notification.use_cases.recipients import looks_after
 from services.notification.use_cases.relay import Answer, Outcome, Relay
 from shared.clock import Clock
 from shared.database import Database
@@ -43,7 +44,7 @@ _CLAIM = text(
     " from due where d.delivery_id = due.delivery_id"
     " returning d.delivery_id, d.attempts"
 )
-_CANCEL = text("update delivery set state = 'cancelled', code = 'recipient_inactive' where delivery_id = :delivery_id")
+_CANCEL = text("update delivery set state = 'cancelled', code = :code where delivery_id = :delivery_id")
 
 
 @dataclass(frozen=True)
@@ -102,22 +103,25 @@ class MailSender:
         log.warning("mail_relay_away", code=answer.code, times=self._times_away, seconds=round(pause, 1))
 
     async def _claim(self, database: Database) -> Claim | None:
-        """The mail that has been due for longest; a recipient who has left in the meantime is not mailed."""
+        """The mail that has been due for longest; who has left, or looks after the customer no more, is not mailed."""
         while True:
             now = self._clock()
             async with database.transaction() as session:
                 found = (await session.execute(_CLAIM, {"now": now, "lease_ends_at": now + self._lease})).one_or_none()
                 if found is None:
                     return None
-                claim, is_active = await self._read(session, *found)
-                if is_active:
+                claim, is_active, may_see = await self._read(session, *found, now=now)
+                if is_active and may_see:
                     return claim
-                await session.execute(_CANCEL, {"delivery_id": claim.delivery_id})
+                code = "reassigned" if is_active else "recipient_inactive"
+                await session.execute(_CANCEL, {"delivery_id": claim.delivery_id, "code": code})
 
-    async def _read(self, session: AsyncSession, delivery_id: UUID, attempts: int) -> tuple[Claim, bool]:
-        delivery, alert, recipient, customer_number = (
+    async def _read(
+        self, session: AsyncSession, delivery_id: UUID, attempts: int, *, now: datetime
+    ) -> tuple[Claim, bool, bool]:
+        delivery, alert, recipient, customer_number, may_see = (
             await session.execute(
-                select(Delivery, Alert, Recipient, customer_scope.c.customer_number)
+                select(Delivery, Alert, Recipient, customer_scope.c.customer_number, looks_after(now))
                 .join(Alert, Alert.alert_id == Delivery.alert_id)
                 .join(Recipient, Recipient.staff_id == Delivery.staff_id)
                 .join(customer_scope, customer_scope.c.customer_id == Delivery.customer_id)
@@ -137,7 +141,7 @@ class MailSender:
             created_at=delivery.created_at,
         )
         claim = Claim(delivery_id, attempts, delivery.alert_id, delivery.customer_id, delivery.staff_id, mail)
-        return claim, recipient.is_active
+        return claim, recipient.is_active, may_see
 
     async def _record(self, database: Database, claim: Claim, answer: Answer) -> None:
         MAILS.labels(answer.outcome).inc()

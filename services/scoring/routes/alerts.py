@@ -9,6 +9,7 @@ from services.scoring.errors import AlertNotFound
 from services.scoring.models import ChurnAlert
 from services.scoring.schemas import AlertRead, AlertState, alert_read
 from services.scoring.use_cases import portfolio
+from shared.auth.dependencies import members_of_staff
 from shared.web.etag import ReadTag
 from shared.web.paging import Ordering, Page, PageRequest
 from shared.web.parameters import AlertId
@@ -16,7 +17,7 @@ from shared.web.problems import problems
 from shared.web.reading import WrittenDay
 from shared.web.transaction import Session, service_router
 
-router = service_router(tag="alerts")
+router = service_router(tag="alerts", dependencies=[members_of_staff])
 
 orderings = Ordering(
     {"raised_on": ChurnAlert.raised_on, "points": ChurnAlert.points}, default="-raised_on", tie=ChurnAlert.alert_id

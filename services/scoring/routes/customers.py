@@ -15,6 +15,7 @@ from services.scoring.schemas import (
     score_read,
 )
 from services.scoring.use_cases import portfolio
+from shared.auth.dependencies import members_of_staff
 from shared.events.scoring import RiskBand
 from shared.web.etag import ReadTag
 from shared.web.paging import Ordering, Page, PageRequest
@@ -23,7 +24,7 @@ from shared.web.problems import problems
 from shared.web.reading import WrittenDay
 from shared.web.transaction import Session, service_router
 
-router = service_router(tag="risk")
+router = service_router(tag="risk", dependencies=[members_of_staff])
 
 by_risk = Ordering({"risk": CustomerScore.points}, default="-risk", tie=CustomerScore.customer_id)
 by_day_scored = Ordering({"scored_on": ScoreChange.scored_on}, default="-scored_on", tie=ScoreChange.customer_id)
