@@ -18,7 +18,7 @@ from shared.messaging import metrics
 from shared.messaging.crash_points import CrashPoint, reached
 from shared.messaging.dead_letters import failed, park, parked_in
 from shared.messaging.delivery import deliver_records
-from shared.messaging.faults import Away, backoff, is_transient, name_of
+from shared.messaging.faults import Away, backoff, is_away, is_transient, name_of
 from shared.messaging.parking_limit import ParkingLimit, Stopped
 from shared.messaging.positions import Fenced, LogIdentity, advance, take_positions
 from shared.messaging.records import Batch, Record, TopicPartition
@@ -36,7 +36,7 @@ T = TypeVar("T")
 class Consumer:
     """Delivers what `source` has to `subscriptions`, one batch at a time."""
 
-    ATTEMPTS = 3  # of a record that fails alone, before it is parked
+    ATTEMPTS = 3  # of a record that fails alone, before it is parked; of a batch that is refused, before it is halved
     SLOW_SECONDS = 5.0  # for a transaction: every relay of the database's cluster waits for it
     LEAST = 100  # records of a batch, however slow their handlers are
     FETCH_SECONDS = 0.5
@@ -115,9 +115,13 @@ class Consumer:
         return positions
 
     async def _deliver(self, at: TopicPartition, expected: int, records: Sequence[Record]) -> None:
-        """One transaction, or, when a record of it fails, one for each half of it, until the failing one is alone."""
+        """One transaction, or, when a record of it fails, one for each half of it, until the failing one is alone.
+
+        So it is halved, too, when the database answers and refuses it again and again, as one that takes too long.
+        """
         left = [records]
         failures: list[Exception] = []
+        refused = 0
         delays = backoff()
         while left:
             part = left[0]
@@ -130,19 +134,23 @@ class Consumer:
                 metrics.REDELIVERED.labels(self._service, at.topic).inc()
                 if is_transient(raised):
                     self._note_waiting("delivery_waits", raised)
-                elif len(part) > 1:
-                    middle = len(part) // 2
-                    left[:1] = [part[:middle], part[middle:]]
-                    continue
+                    refused = 0 if is_away(raised) else refused + 1
                 elif fault is None:
                     failures.append(raised)
                 else:
                     log.error("parking_fails", service=self._service, fault=name_of(raised), exc_info=True)
-                await self._sleep(next(delays))
+                if len(part) > 1 and (failures or refused >= self.ATTEMPTS):
+                    middle = len(part) // 2
+                    left[:1] = [part[:middle], part[middle:]]
+                    failures.clear()
+                    refused = 0
+                else:
+                    await self._sleep(next(delays))
             else:
                 expected = part[-1].offset + 1
                 left.pop(0)
                 failures.clear()
+                refused = 0
                 delays = backoff()
 
     async def _commit(
@@ -219,7 +227,8 @@ class Consumer:
                 await self._sleep(next(delays))
 
     def _note_waiting(self, event: str, fault: Exception) -> None:
-        self.moved_at = monotonic()
+        if is_away(fault):  # who is only refused must get on some day, or has stalled
+            self.moved_at = monotonic()
         log.warning(event, service=self._service, fault=name_of(fault))
 
     async def _sleep(self, seconds: float) -> None:

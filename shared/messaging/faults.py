@@ -38,6 +38,15 @@ def is_transient(fault: BaseException) -> bool:
     return False
 
 
+def is_away(fault: BaseException) -> bool:
+    """Of a transient one: whether nobody answers, as opposed to one that answers and refuses or is too slow."""
+    if isinstance(fault, DBAPIError):
+        return fault.connection_invalidated or (fault.orig is not None and is_away(fault.orig))
+    if isinstance(fault, psycopg.Error):
+        return fault.sqlstate is None or fault.sqlstate.startswith(("08", "57P", "58")) or fault.sqlstate == "25006"
+    return not isinstance(fault, (TimeoutError, PoolTimeout))
+
+
 def backoff(first: float = 0.05, most: float = 10.0) -> Iterator[float]:
     """Seconds to wait before each further attempt: doubling, with jitter of half on either side."""
     delay = first

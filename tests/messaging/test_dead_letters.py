@@ -247,6 +247,24 @@ def test_only_faults_that_pass_by_themselves_are_waited_for(fault: Exception, pa
     assert is_transient(fault) is passes
 
 
+async def test_a_batch_that_the_database_refuses_again_and_again_is_halved(embedded: Line) -> None:
+    """As one that takes longer than a statement may: waiting alone would never get it through, and nothing is wrong."""
+    sizes: list[int] = []
+
+    async def refuse_many(session: AsyncSession, deliveries: Sequence[Delivery[SurveyReported]]) -> None:
+        sizes.append(len(deliveries))
+        if len(deliveries) > 2:
+            raise OperationalError("", None, psycopg.errors.QueryCanceled())
+        await note(session, deliveries)
+
+    customer = survey(0).customer_id
+    await embedded.send(*(outgoing(survey(number, customer)) for number in range(8)))
+    async with embedded.consuming(hearing(embedded.group, refuse_many)):
+        assert await embedded.until(8) == list(range(8))
+    assert sizes == [8, 8, 8, 4, 4, 4, 2, 2, 4, 4, 4, 2, 2]
+    assert await embedded.letters() == []
+
+
 def failing_for(number: int, message: str = "", seen: list[list[int]] | None = None) -> Any:
     async def fail(session: AsyncSession, deliveries: Sequence[Delivery[SurveyReported]]) -> None:
         numbers = [delivery.event.score for delivery in deliveries]

@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import httpx
+import psycopg
 import pytest
 from asgi_lifespan import LifespanManager
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.audit.keys import AuditKeys
@@ -94,6 +96,25 @@ async def test_a_consumer_that_waits_for_its_database_has_not_stalled(
     ):
         await eventually(lambda: sample("branchline_deliveries_retried_total", topic=SurveyReported.TOPIC) > 20)
         await monitor.check()
+
+
+async def test_a_consumer_whose_database_answers_and_refuses_has_stalled(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is no outage which ends by itself: somebody must look."""
+
+    async def refuse(session: AsyncSession, deliveries: Sequence[Delivery[SurveyReported]]) -> None:
+        raise OperationalError("", None, psycopg.errors.LockNotAvailable())
+
+    monkeypatch.setattr("shared.messaging.consumer.backoff", lambda: iter(lambda: 0.05, None))
+    await line.publish(survey(1))
+    async with (
+        line.relaying(),
+        line.consuming(hearing(line.group, refuse)) as running,
+        watching(line, running.consumer, monkeypatch, stall_seconds=0.5) as monitor,
+    ):
+        await eventually(lambda: is_stalled(monitor))
+    assert await line.letters() == []
 
 
 async def test_the_outbox_and_dead_letters_are_counted(embedded: Line, monkeypatch: pytest.MonkeyPatch) -> None:
