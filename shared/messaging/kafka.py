@@ -86,18 +86,19 @@ class KafkaPublisher:
             raise NotSent(name_of(fault)) from fault
 
     async def _append(self, producer: AIOKafkaProducer, topic: str, partition: int, records: list[Outgoing]) -> None:
-        """Appends to one partition, in order, by the client's batches: a future for each record costs more than it."""
+        """Appends to one partition, in order, by the client's batches: a future for each record costs more than it.
+
+        One batch after the other: else one that failed would be sent again behind those that followed it.
+        """
         batch = producer.create_batch()
-        sent = []
         for record in records:
             headers = list(record.headers)
             if batch.append(key=record.key, value=record.value, timestamp=None, headers=headers) is None:
-                sent.append(await producer.send_batch(batch, topic, partition=partition))
+                await (await producer.send_batch(batch, topic, partition=partition))
                 batch = producer.create_batch()
                 batch.append(key=record.key, value=record.value, timestamp=None, headers=headers)
         batch.close()
-        sent.append(await producer.send_batch(batch, topic, partition=partition))
-        await asyncio.gather(*sent)
+        await (await producer.send_batch(batch, topic, partition=partition))
         reached(CrashPoint.HALF_SENT)
 
     async def _started(self) -> AIOKafkaProducer:

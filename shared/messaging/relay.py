@@ -42,14 +42,13 @@ class Relay:
         self._publisher = publisher
         self._batch = batch
         self._stopping = Stopping()
+        self._delays = backoff()
 
     async def run(self) -> None:
         """Relays until `stop`. Whatever goes wrong, it waits and tries again: nothing may be left out."""
-        delays = backoff()
         while not self._stopping.is_set:
             try:
                 await self._lead()
-                delays = backoff()
             except Interrupted:
                 return
             except Exception as fault:  # noqa: BLE001, RUF100 - the events stay where they are; logs and their age alarm
@@ -57,7 +56,7 @@ class Relay:
                     log.warning("relay_waits", service=self._service, fault=name_of(fault))
                 else:
                     log.error("relay_fails", service=self._service, fault=name_of(fault), exc_info=True)
-                await self._stopping.sleep(next(delays))
+                await self._stopping.sleep(next(self._delays))
 
     def stop(self) -> None:
         """Finishes what is being sent, if it is quick; what is not sent yet stays in the outbox."""
@@ -96,6 +95,7 @@ class Relay:
         reached(CrashPoint.SENT)
         await connection.execute(_DELETE, {"ids": [row.id for row in rows]})
         reached(CrashPoint.DELETED)
+        self._delays = backoff()
         RELAYED.labels(self._service).inc(len(rows))
         return len(rows)
 

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from aiokafka.errors import KafkaTimeoutError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,10 +16,12 @@ from shared.events import Delivery
 from shared.events.customer import DayClosed, LifeEventReported, SurveyReported
 from shared.ids import new_id
 from shared.messaging.consumer import Consumer
+from shared.messaging.kafka import KafkaPublisher
+from shared.messaging.kafka_connection import KafkaConnection
 from shared.messaging.outbox import publish, write_outbox
 from shared.messaging.partitioning import murmur2, partition_of
 from shared.messaging.subscriptions import Subscriptions
-from tests.messaging.line import PARTITIONS, Line, hearing, life_event, note, survey
+from tests.messaging.line import PARTITIONS, Line, hearing, life_event, note, outgoing, survey
 
 
 async def test_a_keys_events_are_delivered_in_the_order_in_which_they_were_published(line: Line) -> None:
@@ -89,6 +92,43 @@ async def test_an_event_whose_transaction_commits_late_is_sent_before_those_that
         assert await line.rows("select count(*) from outbox") == [(2,)], "not yet, for the first is not there"
         await late.commit()
         assert await line.until(3) == [1, 2, 3]
+
+
+async def test_what_follows_a_batch_that_failed_is_not_sent() -> None:
+    """All of it is sent again: what had gone ahead would be there before what it followed."""
+    sent: list[list[bytes]] = []
+
+    class Batch:
+        def __init__(self) -> None:
+            self.values: list[bytes] = []
+
+        def append(self, *, value: bytes, **_: Any) -> object | None:
+            if len(self.values) == 2:
+                return None
+            self.values.append(value)
+            return self
+
+        def close(self) -> None: ...
+
+    class Producer:
+        """What aiokafka's is to the publisher; the second batch fails."""
+
+        create_batch = Batch
+
+        async def send_batch(self, batch: Batch, topic: str, *, partition: int) -> "asyncio.Future[None]":
+            sent.append(batch.values)
+            answer = asyncio.get_running_loop().create_future()
+            if len(sent) == 2:
+                answer.set_exception(KafkaTimeoutError())
+            else:
+                answer.set_result(None)
+            return answer
+
+    publisher = KafkaPublisher(KafkaConnection("nowhere:9092"))
+    records = [outgoing(survey(number))._replace(value=str(number).encode()) for number in range(6)]
+    with pytest.raises(KafkaTimeoutError):
+        await publisher._append(Producer(), "topic", 0, records)
+    assert sent == [[b"0", b"1"], [b"2", b"3"]]
 
 
 async def test_an_event_does_not_pass_one_of_a_transaction_that_is_still_held_back(line: Line) -> None:

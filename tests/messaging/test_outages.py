@@ -1,18 +1,21 @@
 """Databases and brokers go away and come back: nothing is restarted, lost, doubled or parked."""
 
 import asyncio
+import itertools
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import psycopg
 import pytest
 
 from shared.embedded_postgres import EmbeddedPostgres
+from shared.messaging import relay
 from shared.messaging.consumer import Consumer
 from shared.messaging.kafka import KafkaPublisher, create_topics
 from shared.messaging.kafka_connection import KafkaConnection
+from shared.messaging.records import NotSent, Outgoing, Publisher
 from tests.conftest import NewDatabase
 from tests.kafka_broker import KafkaBroker
 from tests.messaging.conftest import a_line, kafka_transport
@@ -98,6 +101,35 @@ async def test_a_topic_that_is_not_there_yet_is_waited_for(
             await asyncio.sleep(1)
             await create_topics(KafkaConnection(kafka_bootstrap), [topic], PARTITIONS)
             assert await line.until(1) == [1]
+
+
+async def test_a_relay_that_gets_on_again_has_forgotten_how_long_it_waited(
+    embedded: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One outage a day would else make it wait ten seconds at each, in the end."""
+    waits: list[int] = []
+
+    def counted() -> Iterator[float]:
+        for attempt in itertools.count():
+            waits.append(attempt)
+            yield 0.01
+
+    class FailingAtTimes(Publisher):
+        sends = 0
+
+        async def send(self, records: list[Outgoing]) -> None:
+            self.sends += 1
+            if self.sends % 3:
+                raise NotSent
+            await embedded.transport.publisher().send(records)
+
+        async def close(self) -> None: ...
+
+    monkeypatch.setattr(relay, "backoff", counted)
+    async with embedded.relaying(FailingAtTimes(), batch=10):
+        await embedded.publish(*(survey(number) for number in range(30)))
+        await eventually(embedded.outbox_is_empty)
+    assert waits == [0, 1] * 3
 
 
 async def test_a_log_whose_connections_are_cut_under_load_loses_and_doubles_nothing(
