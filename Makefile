@@ -4,7 +4,9 @@
 #   make test          everything: format, lint, types, import contracts, migrations, documents, tests
 #   make demo-test     the demo killed with -9 ten times while it opens its bank, and compared with one undisturbed
 #   make compose-test  the containers: journeys through the gateway, then every container killed while events flow
-#   make bench-events  Branchline's event core beside FastStream and a bare COPY, on real Kafka and PostgreSQL
+#   make bench-events  Branchline's event core beside FastStream and a bare COPY, on real Kafka and PostgreSQL;
+#                      PUBLISH=1 keeps what it measured in bench/results.json and bench/README.md
+#   make bench-backlog the consumer's memory over a backlog of five million events
 #   make torture       the line on real Kafka and PostgreSQL, killed, paused and cut off; SEED=… replays, MINUTES=… (2)
 #   make torture-guards  each guard of the event core taken out in turn, and the torture has to notice
 #   make up, down      the containers with an empty bank; down keeps what they hold
@@ -50,7 +52,11 @@ compose-test: installed-dev
 	@exec $(BIN)/python -m tests.compose
 
 bench-events: installed-bench
-	@exec $(BIN)/python -m bench.events $(if $(EVENTS),--events $(EVENTS)) $(if $(ROUNDS),--rounds $(ROUNDS))
+	@exec $(BIN)/python -m bench.events $(if $(EVENTS),--events $(EVENTS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	  $(if $(PUBLISH),--publish)
+
+bench-backlog: installed-bench
+	@exec $(BIN)/python -m bench.backlog $(if $(EVENTS),--events $(EVENTS)) $(if $(PUBLISH),--publish)
 
 torture: installed-dev
 	@exec $(BIN)/python -m tests.torture $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))

@@ -1,7 +1,7 @@
 """The exactly-once check: ledger, aggregates and outbox come to what the input comes to, up to the offsets."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +9,7 @@ import msgspec
 import psycopg
 
 from bench.contender import ACTIVITY_TOPIC, CustomerActivity, Setup
-from bench.input import Day, Posted, Totals, fold
+from bench.input import Day, Posted, Totals, fold, up_to
 
 _LEDGER = (
     "select customer_id, booked_on, count(*), coalesce(-sum(amount_minor) filter (where amount_minor < 0), 0)::bigint,"
@@ -28,17 +28,22 @@ def check_exactly_once(setup: Setup, placed: Sequence[Sequence[Posted]]) -> None
     """Raises NotExactlyOnce, saying where and by how much."""
     with psycopg.connect(setup.database) as connection:
         offsets: dict[int, int] = dict(connection.execute(_OFFSETS, [setup.topic]).fetchall())
-        expected = fold(placed, [offsets.get(partition, 0) for partition in range(len(placed))], setup.customers)
-        compare("the ledger", _totals(connection.execute(_LEDGER).fetchall()), expected)
-        compare("the aggregates", _totals(connection.execute(_AGGREGATES).fetchall()), expected)
-        compare("the outbox", _told(connection.execute(_OUTBOX).fetchall()), expected)
+    check_totals(setup.database, fold(up_to(placed, offsets), setup.customers))
 
 
-def _totals(rows: Sequence[tuple[Any, ...]]) -> dict[Day, Totals]:
+def check_totals(database: str, expected: Mapping[Day, Totals]) -> None:
+    """Raises NotExactlyOnce unless ledger, aggregates and outbox each come to what is expected."""
+    with psycopg.connect(database) as connection:
+        compare("the ledger", _totals(connection.execute(_LEDGER)), expected)
+        compare("the aggregates", _totals(connection.execute(_AGGREGATES)), expected)
+        compare("the outbox", _told(connection.execute(_OUTBOX)), expected)
+
+
+def _totals(rows: Iterable[tuple[Any, ...]]) -> dict[Day, Totals]:
     return {(customer_id, day): (count, debit, credit) for customer_id, day, count, debit, credit in rows}
 
 
-def _told(rows: Sequence[tuple[Any, ...]]) -> dict[Day, Totals]:
+def _told(rows: Iterable[tuple[Any, ...]]) -> dict[Day, Totals]:
     read = msgspec.json.Decoder(CustomerActivity).decode
     totals: dict[Day, list[int]] = defaultdict(lambda: [0, 0, 0])
     ids: set[UUID] = set()

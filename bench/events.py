@@ -5,17 +5,30 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from statistics import median
+from time import monotonic
 
 from bench.contender import Contender, Setup
 from bench.contenders import CONTENDERS
-from bench.input import Posted, generate, produce
+from bench.input import Posted, generate, place, produce
+from bench.latency import measure_latency
+from bench.line import started_line
+from bench.report import Results, Summary, last_line, machine, publish_results, told
 from bench.run import Measured, measure
 from bench.servers import Servers, started_servers
 from shared.ids import new_id
 
 EVENTS, ROUNDS, CUSTOMERS, SEED = 400_000, 5, 20_000, 4
-AGAINST = ("copy_only", "faststream_batch", "faststream_single")
+LINE_CUSTOMERS, LINE_SHARE, PROBES, PROBE_SECONDS = 5_000, 0.1, 300, 15.0
+RATIOS = {
+    "vs_copy_only": ("branchline", "copy_only"),
+    "vs_copy_only_text": ("branchline", "copy_only_text"),
+    "vs_faststream_batch": ("branchline", "faststream_batch"),
+    "vs_faststream_single": ("branchline", "faststream_single"),
+    "two_processes_vs_one": ("branchline_2_processes", "branchline"),
+    "partitions_16_vs_4": ("branchline_16_partitions", "branchline"),
+}
 Rounds = list[dict[str, Measured]]
 
 
@@ -26,10 +39,10 @@ def run_rounds(
     inputs: dict[int, tuple[Setup, list[list[Posted]]]] = {}
     for partitions in {contender.partitions for contender in contenders}:
         topic = f"bench.{new_id().hex}.{partitions}"
-        sent = generate(seed, events, customers, partitions)
-        placed = asyncio.run(produce(servers.bootstrap, topic, partitions, sent))
+        sent = list(generate(seed, events, customers, partitions))
+        asyncio.run(produce(servers.bootstrap, topic, partitions, sent))
         setup = Setup(servers.bootstrap, topic, partitions, "", "", events, events, customers, seed)
-        inputs[partitions] = setup, placed
+        inputs[partitions] = setup, place(sent, partitions)
     measured: Rounds = []
     for turn in range(rounds):
         first = turn % len(contenders)
@@ -43,33 +56,70 @@ def run_rounds(
 
 def line(name: str, results: Sequence[Measured]) -> str:
     """Medians of a contender."""
-    python, postgres, broker = (
-        median(getattr(each, f"{part}_us") for each in results) for part in ("python", "postgres", "broker")
-    )
+    of = summarize(results)
     return (
-        f"{name:28} {median(each.rate for each in results):>10,.0f} events/s   µs an event:"
-        f" {python + postgres:8,.1f} (Python {python:,.1f}, PostgreSQL {postgres:,.1f}), broker {broker:,.1f};"
-        f" {max(each.peak_bytes for each in results) / 2**20:,.0f} MiB"
+        f"{name:28} {of.events_per_second:>10,.0f} events/s   µs an event: {of.python_us + of.postgres_us:8,.1f}"
+        f" (Python {of.python_us:,.1f}, PostgreSQL {of.postgres_us:,.1f}), broker {of.broker_us:,.1f};"
+        f" {of.peak_mib:,.0f} MiB"
     )
 
 
-def ratio(rounds: Rounds, of: str, to: str) -> float:
-    """The median of the rounds' ratios: what disturbs a round disturbs both."""
-    return median(each[of].rate / each[to].rate for each in rounds)
+def summarize(results: Sequence[Measured]) -> Summary:
+    return Summary(
+        events=results[0].events,
+        events_per_second=median(each.rate for each in results),
+        python_us=median(each.python_us for each in results),
+        postgres_us=median(each.postgres_us for each in results),
+        broker_us=median(each.broker_us for each in results),
+        peak_mib=max(each.peak_bytes for each in results) / 2**20,
+    )
+
+
+def ratios(rounds: Rounds) -> dict[str, float]:
+    """The medians of the rounds' ratios: what disturbs a round disturbs both."""
+    return {
+        name: median(each[of].rate / each[to].rate for each in rounds)
+        for name, (of, to) in RATIOS.items()
+        if of in rounds[0] and to in rounds[0]
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.events", description=__doc__)
     parser.add_argument("--events", type=int, default=EVENTS)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--publish", action="store_true", help="keep the results in bench/results.json and README.md")
     given = parser.parse_args()
+    began = monotonic()
     with started_servers() as servers:
         rounds = run_rounds(
             servers, CONTENDERS, events=given.events, rounds=given.rounds, customers=CUSTOMERS, seed=SEED
         )
+        with started_line(servers) as services:
+            latency = measure_latency(
+                services,
+                customers=LINE_CUSTOMERS,
+                backlog=max(1, int(given.events * LINE_SHARE)),
+                probes=PROBES,
+                seconds=PROBE_SECONDS,
+            )
+    results = Results(
+        measured_on=datetime.now(UTC).date(),
+        machine=machine(),
+        events=given.events,
+        rounds=given.rounds,
+        contenders={name: summarize([each[name] for each in rounds]) for name in rounds[0]},
+        ratios=ratios(rounds),
+        latency=latency,
+    )
+    if given.publish:
+        publish_results(results)
     for name in rounds[0]:
         print(line(name, [each[name] for each in rounds]))
-    print(json.dumps({f"vs_{name}": round(ratio(rounds, "branchline", name), 3) for name in AGAINST}))
+    for level in latency.levels:
+        print(told(level))
+    print(f"took {monotonic() - began:,.0f} s")
+    print(json.dumps(last_line(results)))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import psycopg
 from bench.branchline import consume
 from bench.check import NotExactlyOnce, compare
 from bench.contender import Setup
-from bench.input import FIRST_DAY, Day, Posted, fold, holders
+from bench.input import FIRST_DAY, Day, Posted, fold, holders, up_to
 from services.customer.handlers import CoreBanking
 from services.customer.use_cases.ingestion import Rules
 from shared.clock import system_clock
@@ -82,7 +82,7 @@ class CustomerIngestion:
         holder = holders(setup.customers)
         with psycopg.connect(setup.database) as connection:
             offsets: dict[int, int] = dict(connection.execute(_OFFSETS, [setup.topic]).fetchall())
-            expected = fold(placed, [offsets.get(partition, 0) for partition in range(len(placed))], setup.customers)
+            expected = fold(up_to(placed, offsets), setup.customers)
             ledger = connection.execute(_LEDGER).fetchall()
             accounts = connection.execute(_ACCOUNTS).fetchall()
             told = connection.execute(_TOLD, [TransactionsPosted.TYPE]).fetchall()

@@ -6,7 +6,7 @@ same event, as a relay repeats it, half as a new event about the same transactio
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -104,19 +104,18 @@ def headers(sent: Sent) -> list[tuple[str, bytes]]:
     ]
 
 
-async def produce(bootstrap: str, topic: str, partitions: int, events: Iterator[Sent]) -> list[list[Posted]]:
-    """Makes the topic and appends the events; returns each partition's, in order."""
+async def produce(bootstrap: str, topic: str, partitions: int, events: Iterable[Sent]) -> None:
+    """Makes the topic and appends the events."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
         await admin.create_topics([NewTopic(topic, partitions, 1)])
     finally:
         await admin.close()
-    placed: list[list[Posted]] = [[] for _ in range(partitions)]
-    async with AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", max_batch_size=262_144) as producer:
+    options = {"acks": "all", "enable_idempotence": True, "max_batch_size": 262_144}
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap, **options) as producer:
         batches = [producer.create_batch() for _ in range(partitions)]
         for sent in events:
-            placed[sent.partition].append(sent.posted)
             record = {
                 "key": sent.posted.account_id.encode(),
                 "value": payload(sent.posted),
@@ -131,22 +130,34 @@ async def produce(bootstrap: str, topic: str, partitions: int, events: Iterator[
             batch.close()
             await producer.send_batch(batch, topic, partition=partition)
         await producer.flush()
+
+
+def place(events: Iterable[Sent], partitions: int) -> list[list[Posted]]:
+    """What each partition holds, in order."""
+    placed: list[list[Posted]] = [[] for _ in range(partitions)]
+    for sent in events:
+        placed[sent.partition].append(sent.posted)
     return placed
 
 
-def fold(placed: Sequence[Sequence[Posted]], offsets: Sequence[int], customers: int) -> dict[Day, Totals]:
-    """What the first `offsets` events of each partition come to, every transaction once."""
+def fold(events: Iterable[Posted], customers: int) -> dict[Day, Totals]:
+    """What the events come to, every transaction once."""
     holder = holders(customers)
     counted: set[int] = set()
     totals: dict[Day, list[int]] = defaultdict(lambda: [0, 0, 0])
-    for events, offset in zip(placed, offsets, strict=True):
-        for posted in events[:offset]:
-            if posted.number not in counted:
-                counted.add(posted.number)
-                day = totals[holder[posted.account_id], posted.booked_on]
-                day[0] += 1
-                day[1 if posted.amount_minor < 0 else 2] += abs(posted.amount_minor)
+    for posted in events:
+        if posted.number not in counted:
+            counted.add(posted.number)
+            day = totals[holder[posted.account_id], posted.booked_on]
+            day[0] += 1
+            day[1 if posted.amount_minor < 0 else 2] += abs(posted.amount_minor)
     return {day: (count, debit, credit) for day, (count, debit, credit) in totals.items()}
+
+
+def up_to(placed: Sequence[Sequence[Posted]], offsets: Mapping[int, int]) -> Iterator[Posted]:
+    """The events of each partition before its offset."""
+    for partition, events in enumerate(placed):
+        yield from events[: offsets.get(partition, 0)]
 
 
 def holders(customers: int) -> dict[str, UUID]:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from time import monotonic, sleep
+from typing import Any
 
 import msgspec
 import psycopg
@@ -82,9 +83,7 @@ def _watch(contender: Contender, servers: Servers, setup: Setup) -> Measured:
         def stands() -> tuple[int, int]:
             for worker in workers:
                 worker.raise_if_ended()
-            row = connection.execute(_STANDS, [setup.topic]).fetchone()
-            assert row is not None, "an aggregate has a row"
-            return row[0], row[1]
+            return standing(connection, setup.topic)
 
         for worker in workers:
             worker.tell("go")
@@ -104,6 +103,13 @@ def _watch(contender: Contender, servers: Servers, setup: Setup) -> Measured:
         peak = max(worker.finish() for worker in workers)
     micros = [1e6 * each / events for each in used]
     return Measured(events, seconds, micros[0], micros[1], micros[2], peak)
+
+
+def standing(connection: psycopg.Connection[Any], topic: str) -> tuple[int, int]:
+    """How many partitions have an offset, and how many records are done with."""
+    row = connection.execute(_STANDS, [topic]).fetchone()
+    assert row is not None, "an aggregate has a row"
+    return row[0], row[1]
 
 
 def _wait_until(there: Callable[[], bool]) -> None:

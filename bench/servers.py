@@ -15,6 +15,7 @@ from shared.embedded_postgres import EmbeddedPostgres, start_postgres
 from tests.kafka_broker import KafkaBroker
 
 BROKER_SETTINGS = {
+    "broker.session.timeout.ms": "30000",  # a broker that waits for a processor is not away
     "group.initial.rebalance.delay.ms": "500",  # so that processes that start together share from the beginning
 }
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -90,6 +91,25 @@ def _refuse_what_is_not_durable(postgres: EmbeddedPostgres) -> None:
             value = connection.execute("select current_setting(%s)", [setting]).fetchone()
             if value != ("on",):
                 raise NotDurable(f"{setting} is {value and value[0]}")
+
+
+def peak_bytes(process: int | str) -> int:
+    """The greatest resident memory of a process since it began its program, in bytes."""
+    return _status_bytes(process, "VmHWM")
+
+
+def resident_bytes(process: int | str) -> int:
+    """The resident memory of a process now, in bytes."""
+    return _status_bytes(process, "VmRSS")
+
+
+def _status_bytes(process: int | str, field: str) -> int:
+    """From what proc(5) calls `status`, which counts in units of 1024."""
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == field:
+            return int(value.split()[0]) * 1024
+    raise ProcessLookupError(f"{process} has ended")
 
 
 def _fields(process: int) -> list[str]:

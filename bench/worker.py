@@ -6,13 +6,13 @@ it lets go and tells its greatest memory.
 
 import asyncio
 import sys
-from pathlib import Path
 
 import msgspec
 import uvloop
 
 from bench.contender import Setup
 from bench.contenders import BY_NAME
+from bench.servers import peak_bytes
 
 
 async def work(name: str) -> None:
@@ -27,14 +27,6 @@ async def work(name: str) -> None:
     print("done", flush=True)
     await stop.wait()
     print(peak_bytes("self"), flush=True)
-
-
-def peak_bytes(process: int | str) -> int:
-    """The greatest resident memory of a process since it began its program (`VmHWM` of proc(5), in bytes)."""
-    for line in Path(f"/proc/{process}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise ProcessLookupError(f"{process} has no memory")
 
 
 if __name__ == "__main__":

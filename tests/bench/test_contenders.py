@@ -10,7 +10,7 @@ from bench.check import NotExactlyOnce
 from bench.contender import Contender, Setup
 from bench.contenders import CONTENDERS
 from bench.events import Rounds, run_rounds
-from bench.input import PAYLOAD_BYTES, Posted, fold, generate, payload
+from bench.input import PAYLOAD_BYTES, Posted, fold, generate, payload, place, up_to
 from bench.servers import Servers
 from shared.embedded_postgres import EmbeddedPostgres
 from shared.events import decode
@@ -82,9 +82,7 @@ def test_the_input_is_what_it_is_said_to_be() -> None:
 
 
 def test_the_fold_counts_a_transaction_once() -> None:
-    placed: list[list[Posted]] = [[], [], [], []]
-    for sent in generate(SEED, EVENTS, CUSTOMERS, 4):
-        placed[sent.partition].append(sent.posted)
-    totals = fold(placed, [len(events) for events in placed], CUSTOMERS)
+    placed = place(generate(SEED, EVENTS, CUSTOMERS, 4), 4)
+    totals = fold(up_to(placed, dict.fromkeys(range(4), EVENTS)), CUSTOMERS)
     assert sum(count for count, _, _ in totals.values()) == len({p.number for events in placed for p in events})
-    assert fold(placed, [0, 0, 0, 0], CUSTOMERS) == {}
+    assert fold(up_to(placed, {}), CUSTOMERS) == {}

@@ -21,14 +21,17 @@ HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
 CODE = re.compile(r"`((?:[^`\n]|\n(?!\n))+)`")
 SUBCOMMANDS = re.compile(r"(?<![\w./-])(?:\.venv/bin/)?branchline ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?")
 TARGETS = re.compile(r"(?<![\w./-])make ([a-z.-]+)")
-IN_TREE = re.compile(r"(?:services|shared|feeds|tests|deploy|docs|requirements)/[\w./-]*|\.importlinter|\.ci/run")
+IN_TREE = re.compile(r"(?:bench|services|shared|feeds|tests|deploy|docs|requirements)/[\w./-]*|\.importlinter|\.ci/run")
 
 # Not ours to declare: of the tests, of the command line, of make.
 OTHER_VARIABLES = {"BRANCHLINE_TOKEN", "BRANCHLINE_DATA", "BRANCHLINE_REQUIRE_KAFKA", "BRANCHLINE_REQUIRE_DATA"}
 
 
 def pages() -> list[Path]:
-    return sorted(path.relative_to(ROOT) for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")))
+    return sorted(
+        path.relative_to(ROOT)
+        for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "bench").glob("*.md"))
+    )
 
 
 def hand_written() -> list[Path]:
