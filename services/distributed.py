@@ -18,6 +18,7 @@ from shared.messaging.kafka_connection import kafka_connection
 from shared.migrations import migrate
 from shared.service import Platform, build_app
 from shared.settings import PlatformSettings
+from shared.watchdog import Watchdog
 
 
 class DatabaseSettings(BaseSettings):
@@ -56,6 +57,7 @@ async def serve_service(name: str, settings: PlatformSettings, host: str, port: 
         verifier=TokenVerifier(keys, audience=settings.oidc_audience, leeway_seconds=settings.token_leeway_seconds),
         publisher=publisher,
         source=lambda: KafkaSource(kafka),
+        watchdog=Watchdog(),
         audit_keys=audit_keys,
     )
     app = build_app(compose(name, settings), database, platform)

@@ -28,6 +28,7 @@ from shared.messaging.records import Publisher
 from shared.messaging.relay import Relay
 from shared.messaging.subscriptions import Subscriptions
 from shared.settings import PlatformSettings
+from shared.watchdog import Watchdog
 from shared.web.app import create_api
 from shared.web.dead_letters import dead_letters_router
 
@@ -72,6 +73,8 @@ class Platform:
     audit_keys: AuditKeys
     clock: Clock = system_clock
     drain_seconds: float = 10.0
+    watchdog: Watchdog | None = None
+    """None where nobody would start the process again."""
 
 
 @dataclass
@@ -130,12 +133,14 @@ def build_app(service: Service, database: Database, platform: Platform, *, backg
         limit = ParkingLimit(enforced=platform.settings.parking_limit)
         consumer = Consumer(service.name, database, platform.source(), service.subscriptions, limit=limit)
         relay = Relay(service.name, database, platform.publisher)
-        monitor = tasks.monitor = Monitor(service.name, database, consumer)
+        monitor = tasks.monitor = Monitor(service.name, database, consumer, watchdog=platform.watchdog)
         if background:
             tasks.start("relay", relay.run())
             if service.subscriptions.topics:
                 tasks.start("consumer", consumer.run())
             tasks.start("monitor", monitor.run())
+            if platform.watchdog is not None:
+                platform.watchdog.start()
             forget = Job("forget", 600.0, lambda database: forget_what_is_past(database, platform.clock))
             for job in (*service.jobs, forget, *audit_jobs(service.name, database, audit, platform.clock)):
                 tasks.start(job.name, run_job(service.name, job, database, stopping))
@@ -149,6 +154,8 @@ def build_app(service: Service, database: Database, platform: Platform, *, backg
             await tasks.stop(platform.drain_seconds)
             await audit.close()
             await database.close()
+            if platform.watchdog is not None:
+                platform.watchdog.stop()
 
     return create_api(
         service_name=service.name,

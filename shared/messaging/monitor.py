@@ -1,7 +1,7 @@
 """What is watched of a service's messages: gauges for Prometheus, and a watchdog over its consumer.
 
 A consumer that has records to read and does not get on, though it waits for nobody, has stalled: its
-client, or a connection that nobody answers on. The process is then unhealthy and its orchestrator restarts it.
+client, or a connection that nobody answers on. The process is then unhealthy, and its watchdog is fed no more.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from shared.messaging.consumer import Consumer
 from shared.messaging.faults import name_of
 from shared.messaging.records import TopicPartition
 from shared.messaging.stopping import Stopping
+from shared.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
@@ -34,11 +35,20 @@ class Monitor:
     LOOK_SECONDS = 5.0
     LOOK_TIMEOUT_SECONDS = 10.0
 
-    def __init__(self, service: str, database: Database, consumer: Consumer, *, stall_seconds: float = 300.0) -> None:
+    def __init__(
+        self,
+        service: str,
+        database: Database,
+        consumer: Consumer,
+        *,
+        stall_seconds: float = 300.0,
+        watchdog: Watchdog | None = None,
+    ) -> None:
         self._service = service
         self._database = database
         self._consumer = consumer
         self._stall_seconds = stall_seconds
+        self._watchdog = watchdog
         self._stalled = False
         self._codes: set[str] = set()
         self._read_here: set[TopicPartition] = set()
@@ -53,6 +63,8 @@ class Monitor:
                         await look()
                 except Exception as fault:  # noqa: BLE001, RUF100 - who watches does not end; the next look may see
                     log.info("not_seen", service=self._service, fault=name_of(fault))
+            if self._watchdog is not None and not self._stalled:
+                self._watchdog.feed()
             await self._stopping.sleep(self.LOOK_SECONDS)
 
     def stop(self) -> None:

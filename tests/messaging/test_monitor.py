@@ -19,6 +19,7 @@ from shared.messaging.consumer import Consumer
 from shared.messaging.monitor import Monitor, Stalled
 from shared.service import Platform, Service, build_app
 from shared.settings import PlatformSettings
+from shared.watchdog import Watchdog
 from tests.harness import KnownTokens
 from tests.messaging.line import PARTITIONS, PATIENCE_SECONDS, Line, eventually, hearing, note, outgoing, sample, survey
 from tests.messaging.test_dead_letters import failing_for
@@ -139,7 +140,10 @@ async def test_the_outbox_and_dead_letters_are_counted(embedded: Line, monkeypat
 async def test_a_process_whose_consumer_has_stalled_is_unhealthy(
     embedded: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The orchestrator restarts it; a dependency that is away only makes it not ready."""
+    """The orchestrator restarts it, or its watchdog ends it; a dependency that is away only makes it not ready."""
+    watchdog = Watchdog()
+    fed: list[None] = []
+    monkeypatch.setattr(watchdog, "feed", lambda: fed.append(None))
     monkeypatch.setattr(Monitor, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(Monitor.__init__, "__kwdefaults__", {"stall_seconds": 0.5})
 
@@ -154,6 +158,7 @@ async def test_a_process_whose_consumer_has_stalled_is_unhealthy(
         source=embedded.transport.source,
         audit_keys=AuditKeys.generate(),
         drain_seconds=0.2,
+        watchdog=watchdog,
     )
     app = build_app(service, embedded.database, platform)
     async with (
@@ -166,7 +171,11 @@ async def test_a_process_whose_consumer_has_stalled_is_unhealthy(
         async def unhealthy() -> bool:
             return (await http.get("/healthz")).status_code == 503
 
+        await eventually(lambda: len(fed) > 1)
         await eventually(unhealthy)
+        fed.clear()
+        await asyncio.sleep(0.3)
+        assert fed == [], "though the monitor looks on"
 
 
 async def is_stalled(monitor: Monitor) -> bool:
