@@ -61,11 +61,11 @@ class Servers:
         """Of these Python processes, and of the servers so far; without the backend of whoever watches."""
         postmaster = self.postgres.server.get_postmaster_info().pid
         return Cpu(
-            sum(_seconds(process) for process in python),
+            sum(seconds_of(process) for process in python),
             # The postmaster's own account has the children that have ended.
-            _seconds(postmaster, with_ended_children=True)
-            + sum(_seconds(process) for process in _children(postmaster) if process != without_backend),
-            _seconds(self.broker_process) if self.broker_process is not None else 0.0,
+            seconds_of(postmaster, with_ended_children=True)
+            + sum(seconds_of(process) for process in children_of(postmaster) if process != without_backend),
+            seconds_of(self.broker_process) if self.broker_process is not None else 0.0,
         )
 
 
@@ -117,12 +117,12 @@ def _fields(process: int) -> list[str]:
     return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].split()
 
 
-def _seconds(process: int, *, with_ended_children: bool = False) -> float:
+def seconds_of(process: int, *, with_ended_children: bool = False) -> float:
     times = _fields(process)[11 : 15 if with_ended_children else 13]
     return sum(map(int, times)) / _TICKS
 
 
-def _children(parent: int) -> list[int]:
+def children_of(parent: int) -> list[int]:
     children = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

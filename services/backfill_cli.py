@@ -99,7 +99,7 @@ def load_history(
             source=source,
             type=type_name,
             format=file_format,
-            columns=_pairs(columns, "--map COLUMN=FIELD", last=True),
+            columns=_columns(columns),
             constants=_pairs(constants, "--set FIELD=VALUE"),
             values=_renamings(values),
             amounts=amounts,
@@ -237,8 +237,8 @@ class Shown:
                 f"{name}: {now.position:,} rows: {now.applied:,} applied, {now.duplicate:,} duplicates,"
                 f" {now.held:,} held, {now.parked:,} parked"
             )
-        for line, code, detail in loaded.faults:
-            self._print(f"{name}, line {line:,}: {code}: {detail}")
+        for line, code, pointer, detail in loaded.faults:
+            self._print(f"{name}, line {line:,}: {code}{f' at {pointer}' if pointer else ''}: {detail}")
         if now.parked > len(loaded.faults):
             self._print(f"{name}: and {now.parked - len(loaded.faults):,} more; --report has them all")
 
@@ -270,6 +270,16 @@ def _pairs(given: Sequence[str] | None, form: str, *, last: bool = False) -> dic
             raise _refuse(f"{each!r} is not {form}.")
         pairs[left.strip()] = right.strip()
     return pairs
+
+
+def _columns(given: Sequence[str] | None) -> dict[str, str]:
+    """By field."""
+    columns: dict[str, str] = {}
+    for each in given or ():
+        ((column, name),) = _pairs([each], "--map COLUMN=FIELD", last=True).items()
+        if columns.setdefault(name, column) != column:
+            raise _refuse(f"--map gives {name} two columns.")
+    return columns
 
 
 def _renamings(given: Sequence[str] | None) -> dict[str, dict[str, str]]:

@@ -54,8 +54,8 @@ class Loaded:
     before: Progress
     now: Progress
     seconds: float = 0.0
-    faults: list[tuple[int, str, str]] = field(default_factory=list)
-    """Line, code and detail of the first rows that are parked."""
+    faults: list[tuple[int, str, str | None, str]] = field(default_factory=list)
+    """Line, code, pointer and detail of the first rows that are parked."""
 
     @property
     def read(self) -> int:
@@ -148,7 +148,7 @@ class _Loading:
             async with self._database.transaction() as session:
                 loaded.now = await progress_of(session, self._id)
                 faults = await faults_of(session, self._id, terms.shown_faults)
-                loaded.faults = [(fault.line, fault.code, fault.detail) for fault in faults]
+                loaded.faults = [(fault.line, fault.code, fault.pointer, fault.detail) for fault in faults]
         self._watcher.ends(loaded)
         return loaded
 

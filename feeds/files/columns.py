@@ -79,18 +79,20 @@ class Columns:
         return wanted
 
     def _indexes(self, header: list[str]) -> dict[str, int]:
-        wanted = self._wanted()
-        known = {*wanted.values()}
-        mapped = {_plain(column): field for column, field in self._layout.columns.items() if field in known}
-        found: dict[str, int] = {}
+        """Where each field's column is: the one that it was said to be, or one of its own name."""
+        places: dict[str, list[int]] = {}
         for index, column in enumerate(header):
-            plain = _plain(column)
-            field = mapped.get(plain) or wanted.get(plain)
-            if field is None or (plain not in mapped and (field in mapped.values() or field in self._layout.constants)):
-                continue
-            if field in found:
+            places.setdefault(_plain(column), []).append(index)
+        found: dict[str, int] = {}
+        for plain, field in self._wanted().items():
+            said = self._layout.columns.get(field)
+            at = places.get(_plain(said)) if said is not None else None
+            if at is None:
+                at = places.get(plain) if field not in self._layout.constants else None
+            if at is not None and (len(at) > 1 or found.setdefault(field, at[0]) != at[0]):
                 raise FeedRefused("double_column", f"{self._file} has more than one column for {field}")
-            found[field] = index
+            if said is not None and field not in found and field in self._fields:
+                raise FeedRefused("missing_column", f"{self._file} has no column {said}")
         self._debit: int | None = None
         if self._layout.debit is not None and "amount_minor" in self._fields:
             names = [_plain(column) for column in header]
@@ -246,13 +248,12 @@ def usable_columns(event_type: type[CoreBankingEvent], layout: Layout) -> list[s
     """Where rows are objects with names of their own: the names that could be a field."""
     names = [field.name for field in msgspec.structs.fields(event_type)]
     if layout.amounts is Amounts.MAJOR:
-        mapped = set(layout.columns.values())
-        names = [name.removesuffix(_MINOR) if name not in mapped else name for name in names]
-    taken = {*layout.columns.values(), *layout.constants}
+        names = [name.removesuffix(_MINOR) if name not in layout.columns else name for name in names]
+    taken = {*layout.columns, *layout.constants}
     own = [name for name in names if name not in taken]
     debit = [layout.debit[0]] if layout.debit else []
     relations = list(_RELATIONS) if event_type is AccountRecorded else []
-    return list(dict.fromkeys([*layout.columns, *own, *relations, *debit]))
+    return list(dict.fromkeys([*layout.columns.values(), *own, *relations, *debit]))
 
 
 def _plain(column: str) -> str:

@@ -33,7 +33,7 @@ class Layout:
     type: str | None = None
     format: Format | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Which field a column is."""
+    """A field's column, where it has another name; one column may be several fields."""
     constants: Mapping[str, str] = field(default_factory=dict)
     """The value of a field that no column has."""
     values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -12,7 +12,13 @@ from feeds.files.facts import Fact, Item, Misfit, id_of
 from feeds.files.layout import Amounts, File, Format, Layout, found_files
 from feeds.files.reading import chunks
 from feeds.rows import FeedRefused, RowFault
-from shared.events.corebanking import AccountRecorded, CoreBankingEvent, ManagerRecorded, TransactionPosted
+from shared.events.corebanking import (
+    AccountRecorded,
+    CoreBankingEvent,
+    ManagerRecorded,
+    PartyRecorded,
+    TransactionPosted,
+)
 
 HEADER = "account_id,transaction_id,booked_on,sequence,amount_minor,currency,kind"
 
@@ -134,6 +140,16 @@ def test_a_header_that_cannot_be_read_is_refused_before_anything_is_loaded(
     with pytest.raises(FeedRefused) as refused:
         read(tmp_path / "t.csv", content)
     assert refused.value.code == code
+
+
+def test_one_column_may_be_two_fields_and_one_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    columns = {"party_id": "no", "customer_number": "no", "branch_id": "Branch"}
+    layout = Layout(source="core", columns=columns, constants={"revision": "1"})
+    (fact,) = read(tmp_path / "p.csv", "NO,branch,name\n7,B1,Ann", layout, PartyRecorded)
+    assert isinstance(fact, Fact)
+    assert fact.event == PartyRecorded(party_id="7", customer_number="7", branch_id="B1", name="Ann", revision=1)
+    with pytest.raises(FeedRefused, match="no column Branch"):
+        read(tmp_path / "p.csv", "NO,name\n7,Ann", layout, PartyRecorded)
 
 
 def test_a_value_that_all_rows_have_and_defaults_need_no_column(tmp_path: Path) -> None:

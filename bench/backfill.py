@@ -1,0 +1,215 @@
+"""`python -m bench.backfill`: `branchline backfill` beside a bare COPY of the same rows into the same table.
+
+Both write the ledger, `posting`, of a customer service's database that has the accounts; in turns, on the same server.
+The COPY has its rows ready and does nothing else. The backfill reads a CSV file with some of the rows twice.
+"""
+
+import argparse
+import asyncio
+import csv
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import psycopg
+
+from bench.check import NotExactlyOnce
+from bench.input import generate, holders
+from bench.servers import children_of, seconds_of
+from services.customer.use_cases.ledger import Posting
+from shared.embedded_postgres import EmbeddedPostgres, start_postgres
+from shared.events.corebanking import TransactionKind
+from shared.migrations import migrate
+
+ROWS, ROUNDS, CUSTOMERS, SEED, BATCH = 400_000, 5, 20_000, 4, 20_000
+SERVICE = "customer"
+_TYPES = ("uuid", "text", "int8", "uuid", "date", "int8", "int8", "text", "int8", "bool", "text")
+
+
+class Measured(NamedTuple):
+    """Rows a second, and processor time in microseconds a row."""
+
+    rate: float
+    python_us: float
+    postgres_us: float
+    peak_mib: float = 0.0
+
+
+class Files(NamedTuple):
+    accounts: Sequence[Path]
+    transactions: Path
+    rows: int
+    different: int
+
+
+def write_files(folder: Path, rows: int) -> Files:
+    """A bank of one branch and CUSTOMERS accounts, and its transactions, 5 % of them twice."""
+    accounts = list(holders(CUSTOMERS))
+    parties = [[f"P{number}", 1, f"N{number}", "B1"] for number in range(len(accounts))]
+    opened = [[account, 1, "current", "EUR", "2020-01-01", f"P{number}"] for number, account in enumerate(accounts)]
+    written = [
+        _write(folder / "branches.csv", ["branch_id", "revision", "name"], [["B1", 1, "One"]]),
+        _write(folder / "parties.csv", ["party_id", "revision", "customer_number", "branch_id"], parties),
+        _write(folder / "accounts.csv", ["account_id", "revision", "kind", "currency", "opened_on", "holder"], opened),
+    ]
+    columns = ["account_id", "transaction_id", "booked_on", "sequence", "amount_minor", "currency", "kind"]
+    transactions, different = [], set()
+    for posted, _, _ in generate(SEED, rows, CUSTOMERS, 4):
+        different.add((posted.account_id, posted.transaction_id))
+        cells = [posted.account_id, posted.transaction_id, posted.booked_on, posted.number, posted.amount_minor, "EUR"]
+        transactions.append([*cells, posted.kind, posted.balance_after_minor])
+    path = _write(folder / "transactions.csv", [*columns, "balance_after_minor"], transactions)
+    return Files(written, path, rows, len(different))
+
+
+def _write(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> Path:
+    with path.open("w", newline="") as text:
+        writer = csv.writer(text)
+        writer.writerow(header)
+        writer.writerows(rows)
+    return path
+
+
+def measure_backfill(postgres: EmbeddedPostgres, url: str, files: Files) -> Measured:
+    """Raises NotExactlyOnce."""
+    began, cpu = perf_counter(), _cpu(postgres)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    summary = _load(url, [files.transactions])
+    seconds = perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    python = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
+    with psycopg.connect(url) as connection:
+        posted = connection.execute("select count(*) from posting").fetchone()
+    if posted != (files.different,) or summary["applied"] + summary["duplicate"] != files.rows:
+        raise NotExactlyOnce(f"{posted} postings where {files.different} are right: {summary}")
+    return Measured(
+        files.rows / seconds,
+        python / files.rows * 1e6,
+        (_cpu(postgres) - cpu) / files.rows * 1e6,
+        after.ru_maxrss / 1024,
+    )
+
+
+def _load(url: str, paths: Sequence[Path]) -> dict[str, int]:
+    program = [sys.executable, "-m", "services.cli", "backfill", *map(str, paths), "--source=core", "--json"]
+    environment = {**os.environ, "CUSTOMER_DATABASE_URL": url}
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, check=True)  # noqa: S603 - our own
+    summary: dict[str, int] = json.loads(done.stdout)
+    return summary
+
+
+def measure_copy(postgres: EmbeddedPostgres, url: str, rows: Sequence[Posting]) -> Measured:
+    """Everything is read and made before; a commit for each BATCH rows."""
+    statement = f"copy posting ({', '.join(Posting._fields)}) from stdin (format binary)"
+    with psycopg.connect(url) as connection:
+        began, cpu, python = perf_counter(), _cpu(postgres), _own()
+        for first in range(0, len(rows), BATCH):
+            with connection.cursor() as cursor, cursor.copy(statement.encode()) as copy:
+                copy.set_types(_TYPES)
+                for row in rows[first : first + BATCH]:
+                    copy.write_row(row)
+            connection.commit()
+        seconds = perf_counter() - began
+        used, served = _own() - python, _cpu(postgres) - cpu
+        connection.execute("truncate posting")
+    return Measured(len(rows) / seconds, used / len(rows) * 1e6, served / len(rows) * 1e6)
+
+
+def _ready_rows(url: str, files: Files) -> list[Posting]:
+    with psycopg.connect(url) as connection:
+        found = connection.execute("select core_account_id, account_id, customer_id from account").fetchall()
+    accounts: dict[str, tuple[UUID, UUID]] = {core_id: (account, customer) for core_id, account, customer in found}
+    once = {
+        (sent.posted.account_id, sent.posted.transaction_id): sent.posted
+        for sent in generate(SEED, files.rows, CUSTOMERS, 4)
+    }
+    return [
+        Posting(
+            account_id=accounts[posted.account_id][0],
+            core_transaction_id=posted.transaction_id,
+            fingerprint=posted.number,
+            customer_id=accounts[posted.account_id][1],
+            booked_on=posted.booked_on,
+            sequence=posted.number,
+            amount_minor=posted.amount_minor,
+            kind=TransactionKind(posted.kind),
+            balance_after_minor=posted.balance_after_minor,
+            is_external=False,
+            reverses_transaction_id=None,
+        )
+        for posted in once.values()
+    ]
+
+
+def _own() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def _cpu(postgres: EmbeddedPostgres) -> float:
+    postmaster = postgres.server.get_postmaster_info().pid
+    return seconds_of(postmaster, with_ended_children=True) + sum(map(seconds_of, children_of(postmaster)))
+
+
+def _line(name: str, rounds: Sequence[Measured]) -> str:
+    rate, python, served, peak = (median(values) for values in zip(*rounds, strict=True))
+    memory = f"; {peak:,.0f} MiB" if peak else ""
+    return (
+        f"{name:10} {rate:>10,.0f} rows/s   µs a row: {python + served:6.1f}"
+        f" (Python {python:.1f}, PostgreSQL {served:.1f}){memory}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.backfill", description=__doc__)
+    parser.add_argument("--rows", type=int, default=ROWS)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    given = parser.parse_args()
+    backfills, copies = [], []
+    with tempfile.TemporaryDirectory(prefix="branchline-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        files = write_files(folder, given.rows)
+        postgres = start_postgres(folder / "postgres")
+        try:
+            for turn in range(given.rounds):
+                database = f"backfill_{turn}"
+                postgres.provision(database, SERVICE, f"{SERVICE}_api")
+                url = postgres.url(SERVICE, database)
+                asyncio.run(migrate(SERVICE, url))
+                _load(url, files.accounts)
+                copies.append(measure_copy(postgres, url, _ready_rows(url, files)))
+                postgres.checkpoint()
+                backfills.append(measure_backfill(postgres, url, files))
+                postgres.checkpoint()
+                print(f"round {turn + 1}  {_line('copy', copies[-1:])}", file=sys.stderr, flush=True)
+                print(f"round {turn + 1}  {_line('backfill', backfills[-1:])}", file=sys.stderr, flush=True)
+        finally:
+            postgres.stop()
+    print(_line("copy", copies))
+    print(_line("backfill", backfills))
+    vs_copy = median(backfill.rate / copy.rate for backfill, copy in zip(backfills, copies, strict=True))
+    rate, python, served, peak = (median(values) for values in zip(*backfills, strict=True))
+    result = {
+        "rows": given.rows,
+        "rows_per_second": round(rate),
+        "python_us": round(python, 2),
+        "postgres_us": round(served, 2),
+        "copy_us": round(median(copy.python_us + copy.postgres_us for copy in copies), 2),
+        "vs_copy": round(vs_copy, 3),
+        "peak_mib": round(peak),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
