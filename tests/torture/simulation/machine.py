@@ -247,4 +247,5 @@ class SimulatedDatabase(Database):
 
     def __init__(self, machine: Machine, store: Store) -> None:
         self.jobs = cast("Any", SimulatedEngine(machine, store))
+        self.audit = None
         self.outbox_written = OutboxSignal()
