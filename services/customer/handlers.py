@@ -7,9 +7,9 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.customer.use_cases.ingestion import Rules, receive_events
-from services.customer.use_cases.receiving import Received, Unreadable, read_cloud_event, receive
+from services.customer.use_cases.receiving import Outcome, Received, Unreadable, read_cloud_event, receive
 from shared.clock import Clock
-from shared.messaging.dead_letters import Parked, park
+from shared.messaging.dead_letters import Parked, count_as_parked, park
 from shared.messaging.records import Record, headers_of
 
 
@@ -25,8 +25,9 @@ class CoreBanking:
         now = self._clock()
         read = [(record, read_record(record, now)) for record in records]
         await park(session, [Parked(r, u.code, u.detail) for r, u in read if isinstance(u, Unreadable)])
-        received = [event for _record, event in read if isinstance(event, Received)]
-        await receive_events(session, received, rules=self._rules, now=now)
+        received = [(record, event) for record, event in read if isinstance(event, Received)]
+        await receive_events(session, [event for _, event in received], rules=self._rules, now=now)
+        count_as_parked(session, (record for record, event in received if event.outcome is Outcome.PARKED))
 
 
 def read_record(record: Record, now: datetime) -> Received | Unreadable:

@@ -16,7 +16,7 @@ from shared.audit.unattended import reach_delivered
 from shared.database import Database
 from shared.messaging import metrics
 from shared.messaging.crash_points import CrashPoint, reached
-from shared.messaging.dead_letters import failed, park, parked_in
+from shared.messaging.dead_letters import failed, offsets_parked_in, park, parked_in
 from shared.messaging.delivery import deliver_records
 from shared.messaging.faults import Away, backoff, is_away, is_transient, name_of
 from shared.messaging.parking_limit import ParkingLimit, Stopped
@@ -171,7 +171,7 @@ class Consumer:
                 await park(session, [failed(record, fault) for record in records])
             reached(CrashPoint.EFFECTS_WRITTEN)
             parked = parked_in(session)
-            indexes = _indexes(records, {letter.record.offset for letter in parked})
+            indexes = _indexes(records, offsets_parked_in(session))
             self._limit.check(indexes, len(records))
         reached(CrashPoint.COMMITTED)
         self._limit.count(indexes, len(records))

@@ -1,7 +1,7 @@
 """Dead letters: what could not be delivered, kept where an operator can see it, in the same transaction."""
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import insert
@@ -15,6 +15,7 @@ from shared.messaging.tables import dead_letter
 HANDLER_FAILED = "handler_failed"
 
 _PARKED = "parked"
+_ELSEWHERE = "parked_elsewhere"
 
 
 class Parked(NamedTuple):
@@ -65,6 +66,17 @@ def parked_in(session: AsyncSession) -> list[Parked]:
     """What the session's transaction has parked so far."""
     parked: list[Parked] = session.info.get(_PARKED, [])
     return parked
+
+
+def count_as_parked(session: AsyncSession, records: Iterable[Record]) -> None:
+    """For a handler that keeps what it parks in a table of its own: it counts toward the limit as dead letters do."""
+    session.info.setdefault(_ELSEWHERE, set()).update(record.offset for record in records)
+
+
+def offsets_parked_in(session: AsyncSession) -> set[int]:
+    """Of the records that the session's transaction has parked so far, wherever."""
+    elsewhere: set[int] = session.info.get(_ELSEWHERE, set())
+    return elsewhere | {letter.record.offset for letter in parked_in(session)}
 
 
 def forget_parked(session: AsyncSession) -> None:

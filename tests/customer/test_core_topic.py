@@ -5,6 +5,7 @@ import pytest
 
 from services.customer.handlers import CoreBanking
 from services.customer.use_cases.ingestion import Rules
+from shared.messaging.dead_letters import offsets_parked_in
 from shared.messaging.records import Record
 from tests.bank import SMALL_BANK, lines, posted, push
 from tests.customer.asking import NOW
@@ -20,11 +21,13 @@ HEADERS = {
 }
 
 
-async def receive(customer: ServiceUnderTest, value: bytes | None, **headers: bytes) -> None:
-    record = Record("corebanking.events", 0, 0, b"any key", value, tuple(headers.items()))
+async def receive(customer: ServiceUnderTest, value: bytes | None, **headers: bytes) -> set[int]:
+    """The offsets of what was parked: the record's is 7."""
+    record = Record("corebanking.events", 0, 7, b"any key", value, tuple(headers.items()))
     async with customer.database.transaction() as session:
         core = CoreBanking(Rules(PARTITIONS, 100), lambda: NOW)
         await core.receive_core_events(session, [record])
+        return offsets_parked_in(session)
 
 
 async def outcomes(customer: ServiceUnderTest) -> list[tuple[str, str]]:
@@ -47,7 +50,7 @@ async def test_binary_and_structured_mode_and_http_are_one_identity(customer: Se
 
 
 async def test_what_the_topic_holds_back_http_can_release(customer: ServiceUnderTest) -> None:
-    await receive(customer, T1, **HEADERS)
+    assert await receive(customer, T1, **HEADERS) == set(), "held is not parked"
     assert await outcomes(customer) == [("t-1", "held")]
     await push(customer, SMALL_BANK)
     assert await outcomes(customer) == [("t-1", "applied")]
@@ -75,7 +78,7 @@ async def test_what_has_no_identity_is_a_dead_letter(
 async def test_what_has_an_identity_and_no_sense_is_parked_under_it(
     customer: ServiceUnderTest, value: bytes | None
 ) -> None:
-    await receive(customer, value, **HEADERS)
+    assert await receive(customer, value, **HEADERS) == {7}, "it counts toward the limit"
     assert await outcomes(customer) == [("t-1", "parked")]
     assert await customer.count("kept_event") == 1
     await push(customer, SMALL_BANK)

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from shared.events import Delivery
 from shared.events.customer import SurveyReported
 from shared.messaging import consumer
-from shared.messaging.dead_letters import Parked, park
+from shared.messaging.dead_letters import Parked, count_as_parked, park
 from shared.messaging.faults import is_transient
 from shared.messaging.parking_limit import ParkingLimit, Stopped
 from shared.messaging.records import Outgoing, Record
@@ -208,9 +208,15 @@ def test_more_than_five_percent_of_the_last_ten_thousand_are_too_many() -> None:
     limit.check([1, 20, 40, 60, 80, 90], 100)
 
 
-async def test_what_a_handler_of_records_parks_counts_too(embedded: Line) -> None:
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_what_a_handler_of_records_parks_counts_too(embedded: Line, elsewhere: bool) -> None:
+    """In the service's dead letters, or in a table of its own."""
+
     async def park_all(session: AsyncSession, records: Sequence[Record]) -> None:
-        await park(session, [Parked(record, "unreadable", "because") for record in records])
+        if elsewhere:
+            count_as_parked(session, records)
+        else:
+            await park(session, [Parked(record, "unreadable", "because") for record in records])
 
     subscriptions = Subscriptions(embedded.group)
     subscriptions.on_records(SurveyReported.TOPIC, park_all)
