@@ -1,7 +1,7 @@
 """FastStream with pydantic and SQLAlchemy, as their documents have it, doing the same work as exactly.
 
 Kinder than the defaults: without FastStream's line of log for each message, with orjson for its JSON, without commits
-to Kafka (the offsets are in the database, as everybody's), on uvloop.
+to Kafka (the offsets are in the database, as everybody's), on uvloop, and with the best page for its inserts.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ from shared.events.corebanking import TransactionKind
 from shared.ids import new_id
 from shared.messaging.tables import consumer_offset, outbox
 
+PAGE = 100  # rows a statement; measured as the best of 10, 25, 100 and 1,000
 metadata = MetaData()
 posting = Table(
     "posting",
@@ -159,7 +160,9 @@ class FastStreamContender:
         self._holders = holders(setup.customers)
 
     async def run(self, setup: Setup, stop: asyncio.Event) -> None:
-        engine = create_async_engine(make_url(setup.database).set(drivername="postgresql+psycopg"))
+        # Of SQLAlchemy's default, 1,000 rows, psycopg would parse 100 KB of SQL again for each batch.
+        url = make_url(setup.database).set(drivername="postgresql+psycopg")
+        engine = create_async_engine(url, insertmanyvalues_page_size=PAGE)
         sessions = async_sessionmaker(engine, expire_on_commit=False)
         offsets = DatabaseOffsets(sessions)
         broker = KafkaBroker(setup.bootstrap, logger=None)
