@@ -1,4 +1,4 @@
-"""`branchline audit`: verifies the chains, signs where they end, and drops what is old."""
+"""`branchline audit`: verifies the chains, signs where they end, exports rows, and drops what is old."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+import httpx
 import msgspec
 import psycopg
 import typer
@@ -13,8 +14,10 @@ from pydantic import ValidationError
 
 from services.catalog import SERVICES
 from services.demo.home import Home
+from services.demo.tokens import TokenRefused, ask_for_token
 from services.distributed import database_settings
 from shared.audit.checkpoints import Checkpoint, take_checkpoint
+from shared.audit.exports import verify_export
 from shared.audit.keys import AuditKeys, UnfitAuditKeys
 from shared.audit.retention import DoesNotVerify, drop_before
 from shared.audit.verification import Fault, Verified, verify_service
@@ -66,6 +69,60 @@ def sign(
             file.write(written)
     except OSError as fault:
         raise _refuse(f"{to} cannot be written ({fault.strerror}).") from None
+
+
+@app.command()
+def export(
+    service: Annotated[str, typer.Argument(help=f"One of: {', '.join(SERVICES)}.")],
+    to: Annotated[Path, typer.Option(help="A new file.")],
+    customer: Annotated[str | None, typer.Option(help="Only accesses to this customer's record.")] = None,
+    actor: Annotated[str | None, typer.Option(help="Only of this one.")] = None,
+    first: Annotated[str | None, typer.Option("--from", help="From this instant on, as 2026-11-01T00:00:00Z.")] = None,
+    until: Annotated[str | None, typer.Option(help="Before this instant.")] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="For a spreadsheet; cannot be verified as a whole.")] = False,
+    url: Annotated[str | None, typer.Option(help="Where the services answer; by default the demo here.")] = None,
+    token: Annotated[
+        str | None, typer.Option(envvar="BRANCHLINE_TOKEN", help="Of the role auditor; by default one of the demo's.")
+    ] = None,
+) -> None:
+    """Writes what an auditor asks for into a file, over the service's own API: it is recorded like any reading."""
+    (name,) = _known([service])
+    where = url or PlatformSettings().public_url_of_demo
+    query = {"customer_id": customer, "actor": actor, "from": first, "until": until, "format": "csv" if csv else None}
+    try:
+        bearer = token or ask_for_token(where, "auditor", None, None, [])
+        with (
+            httpx.Client(base_url=where, headers={"Authorization": f"Bearer {bearer}"}, timeout=60) as http,
+            http.stream(
+                "GET", f"/api/{name}/v1/audit/export", params={key: value for key, value in query.items() if value}
+            ) as answer,
+        ):
+            if not answer.is_success:
+                raise _refuse(f"{where} answers {answer.status_code}.")
+            with to.open("xb") as file:
+                for part in answer.iter_bytes():
+                    file.write(part)
+    except TokenRefused as refusal:
+        raise _refuse(str(refusal)) from None
+    except httpx.HTTPError as fault:
+        raise _refuse(f"{where} does not answer ({type(fault).__name__}).") from None
+    except OSError as fault:
+        raise _refuse(f"{to} cannot be written ({fault.strerror}).") from None
+
+
+@app.command(name="verify-export")
+def check_export(file: Annotated[Path, typer.Argument(help="What `export` wrote, not as CSV.")]) -> None:
+    """Verifies an export by the key: each row, and that none is missing at the end. Ends with 1 when one is wrong."""
+    try:
+        with file.open("rb") as lines:
+            rows, faults = verify_export(lines, _keys())
+    except OSError as fault:
+        raise _refuse(f"{file} cannot be read ({fault.strerror}).") from None
+    typer.echo(f"{file}: {rows} rows; {f'{len(faults)} faults' if faults else 'all verify'}.")
+    for found in faults:
+        typer.echo(f"{file}: {found}", err=True)
+    if faults:
+        raise typer.Exit(1)
 
 
 @app.command()

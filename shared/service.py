@@ -30,6 +30,7 @@ from shared.messaging.subscriptions import Subscriptions
 from shared.settings import PlatformSettings
 from shared.watchdog import Watchdog
 from shared.web.app import create_api
+from shared.web.audit_log import audit_router
 from shared.web.dead_letters import dead_letters_router
 
 log = structlog.get_logger(__name__)
@@ -59,7 +60,7 @@ class Service:
     @property
     def all_routers(self) -> list[APIRouter]:
         """Its own, and what every service has."""
-        return [*self.routers, dead_letters_router(self.subscriptions)]
+        return [*self.routers, dead_letters_router(self.subscriptions), audit_router()]
 
 
 @dataclass(frozen=True)

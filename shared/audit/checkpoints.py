@@ -68,6 +68,33 @@ def check_signature(keys: AuditKeys, checkpoint: Checkpoint) -> None:
         raise ForgedCheckpoint
 
 
+class ExportEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """The last line of an export, without which it is not whole: how many rows it has, the SHA-256 of their lines, and
+    where their chains ended by then. `mac` is over the others with the checkpoint's key."""
+
+    rows: int
+    digest: str
+    checkpoint: Checkpoint
+    mac: str = ""
+
+
+def sign_export_end(keys: AuditKeys, rows: int, digest: str, checkpoint: Checkpoint) -> ExportEnd:
+    unsigned = ExportEnd(rows=rows, digest=digest, checkpoint=checkpoint)
+    return msgspec.structs.replace(unsigned, mac=_export_mac(keys.keys[checkpoint.key_id], unsigned))
+
+
+def check_export_end(keys: AuditKeys, end: ExportEnd) -> None:
+    """Raises ForgedCheckpoint."""
+    key = keys.keys.get(end.checkpoint.key_id)
+    unsigned = msgspec.structs.replace(end, mac="")
+    if key is None or not hmac.compare_digest(_export_mac(key, unsigned), end.mac):
+        raise ForgedCheckpoint
+
+
+def _export_mac(key: bytes, unsigned: ExportEnd) -> str:
+    return hmac.digest(key, b"branchline-audit-export-1\0" + canonical(unsigned), "sha256").hex()
+
+
 def _mac(key: bytes, unsigned: Checkpoint) -> str:
     return hmac.digest(key, b"branchline-audit-checkpoint-1\0" + canonical(unsigned), "sha256").hex()
 

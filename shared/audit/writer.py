@@ -18,6 +18,7 @@ import psycopg
 import structlog
 from sqlalchemy.engine import URL
 
+from shared.audit.checkpoints import ExportEnd, Head, sign_checkpoint, sign_export_end
 from shared.audit.keys import AuditKeys
 from shared.audit.metrics import BATCHES, ROWS, UNRECORDED
 from shared.audit.records import (
@@ -124,6 +125,11 @@ class AuditWriter:
         """Returns when all of them are committed. Raises AuditAway."""
         for recorded in [self.submit(access) for access in accesses]:
             await asyncio.shield(recorded)
+
+    def end_export(self, rows: int, digest: str, heads: Sequence[Head]) -> ExportEnd:
+        """The last line of an export of rows of the chains that now end with `heads`."""
+        checkpoint = sign_checkpoint(self._keys, self.service, self._clock(), heads)
+        return sign_export_end(self._keys, rows, digest, checkpoint)
 
     async def close(self) -> None:
         """Writes what waits, and the row that ends the chain: what is cut off a chain that has none is not noticed
