@@ -18,6 +18,7 @@ from services.notification.use_cases.changes import InboxBell
 from services.serving import end_streams
 from shared.auth.principal import Principal
 from shared.events import Delivery
+from shared.events.customer import CustomerChanged
 from shared.ids import new_id
 from tests.harness import ServiceUnderTest
 from tests.notification.bank import (
@@ -179,6 +180,25 @@ async def test_a_reader_hears_of_their_own_inbox_only(notification: ServiceUnder
         await theirs.hears_nothing()
         await notification.deliver([customer_changed(raised.customer_id, revision=2, manager_id="M2")])
         assert (await theirs.next()).data["alert_id"] == str(raised.alert_id)
+
+
+async def test_a_reader_hears_nothing_of_a_customer_whom_somebody_else_looks_after_now(
+    notification: ServiceUnderTest,
+) -> None:
+    customer = customer_changed()
+    raised = alert_raised(customer.customer_id)
+    await notification.deliver([manager_changed("M1"), customer, raised])
+    async with serving(notification) as address, reading(notification, address) as reader:
+        assert (await reader.next()).event == "position"
+        await notification.deliver([replace_manager(customer)])
+        await notification.deliver([alert_closed(raised)])
+        await reader.hears_nothing()
+    ((sequence,),) = await notification.rows("select sequence from inbox_item")
+    assert sequence == 2, "there was something to tell"
+
+
+def replace_manager(customer: CustomerChanged) -> CustomerChanged:
+    return customer_changed(customer.customer_id, revision=2, manager_id="M2")
 
 
 async def test_a_change_by_another_replica_is_heard_at_once(notification: ServiceUnderTest, watch: Watch) -> None:
