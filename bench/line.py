@@ -40,6 +40,7 @@ from shared.messaging.records import event_headers
 from shared.migrations import migrate
 from tests.kafka_broker import free_ports
 
+SECRETS = Path(__file__).resolve().parent.parent / "deploy" / "compose" / "secrets"
 PARTITIONS = 4
 LOOK_SECONDS = 0.05
 PATIENCE_SECONDS = 300.0
@@ -85,7 +86,12 @@ def started_line(servers: Servers) -> Iterator[Line]:
     """The four services on databases and topics of their own. What they said last is told when anything fails."""
     asyncio.run(create_topics(KafkaConnection(servers.bootstrap), TOPICS, PARTITIONS))
     databases = {}
-    environment = {**os.environ, "BRANCHLINE_KAFKA": servers.bootstrap, "BRANCHLINE_PARTITIONS": str(PARTITIONS)}
+    environment = {
+        **os.environ,
+        **_secrets(),
+        "BRANCHLINE_KAFKA": servers.bootstrap,
+        "BRANCHLINE_PARTITIONS": str(PARTITIONS),
+    }
     for service in SERVICES:
         name = f"line_{service}"
         databases[service] = servers.create_database(name, service)
@@ -118,6 +124,12 @@ def started_line(servers: Servers) -> Iterator[Line]:
                 process.wait(30)
             for service in SERVICES:
                 servers.drop_database(f"line_{service}")
+
+
+def _secrets() -> dict[str, str]:
+    """Fresh ones of every kind that an installation needs."""
+    made = subprocess.run([str(SECRETS)], capture_output=True, text=True, check=True).stdout  # noqa: S603 - of the tree
+    return dict(line.split("=", 1) for line in made.splitlines())
 
 
 async def send(bootstrap: str, events: Sequence[CoreBankingEvent]) -> None:

@@ -35,6 +35,9 @@ class Relaying:
     moves_offsets = False
     owner = "bench"
 
+    def __init__(self) -> None:
+        self._database: Database | None = None
+
     async def prepare(self, setup: Setup) -> None:
         await create_topics(KafkaConnection(setup.bootstrap), [setup.group], setup.partitions)
         with psycopg.connect(setup.database, autocommit=True) as connection:
@@ -42,7 +45,8 @@ class Relaying:
             connection.execute("vacuum analyze outbox")
 
     async def run(self, setup: Setup, stop: asyncio.Event) -> None:
-        database = Database(setup.database, setup.database, pool_size=2)
+        # Open until the process ends: what its backends have used is read before.
+        database = self._database = Database(setup.database, setup.database, pool_size=2)
         publisher = KafkaPublisher(KafkaConnection(setup.bootstrap))
         relay = Relay("bench", database, publisher)
         running = asyncio.ensure_future(relay.run())
@@ -53,7 +57,6 @@ class Relaying:
         relay.stop()
         await running
         await publisher.close()
-        await database.close()
 
     def check(self, setup: Setup, placed: Sequence[Sequence[Posted]]) -> None:  # noqa: ARG002 - it reads none of it
         """Nobody failed, so nothing was sent twice."""
