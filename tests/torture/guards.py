@@ -10,10 +10,11 @@ import logging
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from shared.events.corebanking import AccountRecorded, PartyRecorded, TransactionPosted, TransactionReversed
 from tests.kafka_broker import NoKafka
 from tests.torture.bank import Bank, Sent, make_bank
 from tests.torture.compare import Comparison
@@ -48,15 +49,16 @@ class NotBroughtAbout(Exception):
 
 @dataclass
 class Scene:
-    """A line with part of a bank on it, quiet; `arrivals` are still to be sent."""
+    """A line with part of a bank on it, quiet. `apart` are transactions of accounts that are there, each of another
+    customer, so that no two wait for each other."""
 
     line: Line
     tormentor: Tormentor
     verdict: Verdict
-    arrivals: Iterator[Sent]
+    apart: list[Sent]
 
     def put(self) -> None:
-        put_one_in_each(self.line.kafka, [next(self.arrivals) for _ in range(EACH)])
+        put_one_in_each(self.line.kafka, [self.apart.pop() for _ in range(EACH)])
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -65,13 +67,15 @@ class Scene:
             connection.execute("lock table received_event in share mode")
             yield
 
-    def until_waiting(self, *names: str) -> None:
-        """Until each of these processes has a transaction that waits for a lock."""
+    def until_waiting(self, *names: str, statement: str = "") -> None:
+        """Until each of these processes has a transaction that waits for a lock, in a statement that begins so."""
         query = (
             "select distinct application_name from pg_stat_activity"
-            " where datname = 'customer' and wait_event_type = 'Lock'"
+            " where datname = 'customer' and wait_event_type = 'Lock' and starts_with(query, %s)"
         )
-        self.until(lambda: set(names) <= {row[0] for row in self.line.rows("customer", query)}, f"{names} to wait")
+        self.until(
+            lambda: set(names) <= {row[0] for row in self.line.rows("customer", query, statement)}, f"{names} to wait"
+        )
 
     def until(self, holds: Callable[[], bool], what: str) -> None:
         """Raises NotBroughtAbout."""
@@ -106,8 +110,7 @@ def pause_in_a_transaction(scene: Scene) -> None:
         scene.put()
         scene.until_waiting(paused.name, other.name)
         paused.pause()
-    scene.tormentor.wait(1.0)
-    scene.until_waiting(other.name)
+    scene.until_waiting(other.name, statement="update consumer_offset")
     paused.resume()
 
 
@@ -149,17 +152,21 @@ def play(bank: Bank, without: str | None) -> Verdict:
     """The steps of one guard without it, or those of all with all. Raises NoKafka, NotBroughtAbout."""
     verdict = Verdict()
     line = Line(without=without, replicas={"customer": 2, "scoring": 1, "interaction": 1, "notification": 1})
-    arrivals = iter(bank.arrivals)
     poison = poisons(random.Random(0))
+    opened = [sent.fact for sent in bank.arrivals].index(bank.first_close) + 1
+    # A reversal that waits makes every posting lock out all others: its steps would wait for each other.
+    first = [sent for sent in bank.arrivals[:opened] if not isinstance(sent.event, TransactionReversed)]
+    rest = [sent for sent in bank.arrivals if sent not in first]
+    apart = set_apart(first, rest)
     with line.up():
         tormentor = Tormentor(line, verdict, line.check)
-        scene = Scene(line, tormentor, verdict, arrivals)
+        scene = Scene(line, tormentor, verdict, list(apart))
         try:
-            feed(line, bank, [next(arrivals) for _ in range(len(bank.arrivals) // 2)])
+            feed(line, bank, first)
             for guard in STEPS if without is None else [without]:
                 wait_until_quiet(line, QUIET_WITHIN_SECONDS)
                 STEPS[guard](scene)
-            feed(line, bank, list(arrivals))
+            feed(line, bank, [sent for sent in rest if sent not in apart or sent in scene.apart])
             put_poison = Feed(line.kafka, replace(bank, arrivals=[]), poison, seconds=0, seed=0)
             put_poison.run()
             put_poison.check()
@@ -173,6 +180,23 @@ def play(bank: Bank, without: str | None) -> Verdict:
         if not verdict.is_clean:
             line.keep_logs()
     return verdict
+
+
+def set_apart(sent_before: Sequence[Sent], to_send: Sequence[Sent]) -> list[Sent]:
+    """Enough for every step."""
+    parties = {sent.event.party_id for sent in sent_before if isinstance(sent.event, PartyRecorded)}
+    there = {
+        sent.event.account_id
+        for sent in sent_before
+        if isinstance(sent.event, AccountRecorded) and sent.event.parties[0].party_id in parties
+    }
+    by_account: dict[str, Sent] = {}
+    for sent in to_send:
+        if isinstance(sent.event, TransactionPosted) and sent.event.account_id in there:
+            by_account.setdefault(sent.event.account_id, sent)
+    apart = list(by_account.values())[: EACH * len(STEPS)]
+    assert len(apart) == EACH * len(STEPS), "a greater bank is needed"
+    return apart
 
 
 def feed(line: Line, bank: Bank, arrivals: list[Sent]) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -104,30 +104,39 @@ class Feed(threading.Thread):
             raise self._fault
 
     async def _feed(self) -> None:
-        arrivals = self._bank.arrivals
         began = time.monotonic()
-        poison_every = max(1, len(arrivals) // (len(self._poison) + 1))
+        poison_every = max(1, len(self._bank.arrivals) // (len(self._poison) + 1))
         poison = list(self._poison)
-        closed: set[str] = set()
-        for first in range(0, len(arrivals), AT_ONCE):
-            some = arrivals[first : first + AT_ONCE]
-            for close in {sent.fact for sent in some if isinstance(sent.event, BusinessDayClosed)} - closed:
-                if closed == {self._bank.first_close}:
-                    await self._wait_for_first_day()
-                closed.add(close)
+        for some in self._batches():
+            if self._closes_a_later_day(some[0]):
+                await self._wait_for_first_day()
             records: list[tuple[str, bytes, bytes, Headers]] = [
                 (CORE_TOPIC, sent.fact.encode(), sent.payload, ()) for sent in some
             ]
-            if poison and first // poison_every > len(self._poison) - len(poison):
+            if poison and self.sent // poison_every > len(self._poison) - len(poison):
                 bad = poison.pop()
                 records.append((bad.topic, bad.key, bad.value, bad.headers))
             await self._send(records)
-            self.sent = min(first + AT_ONCE, len(arrivals))
-            due = began + self._seconds * self.sent / len(arrivals)
+            self.sent += len(some)
+            due = began + self._seconds * self.sent / len(self._bank.arrivals)
             await asyncio.to_thread(self.hurry.wait, max(0.0, due - time.monotonic()))
         for bad in poison:
             await self._send([(bad.topic, bad.key, bad.value, bad.headers)])
         await self._close()
+
+    def _batches(self) -> Iterator[list[Sent]]:
+        """What closes a later day begins a batch."""
+        batch: list[Sent] = []
+        for sent in self._bank.arrivals:
+            if batch and (len(batch) == AT_ONCE or self._closes_a_later_day(sent)):
+                yield batch
+                batch = []
+            batch.append(sent)
+        if batch:
+            yield batch
+
+    def _closes_a_later_day(self, sent: Sent) -> bool:
+        return isinstance(sent.event, BusinessDayClosed) and sent.fact != self._bank.first_close
 
     async def _wait_for_first_day(self) -> None:
         deadline = time.monotonic() + GIVE_UP_AFTER_SECONDS

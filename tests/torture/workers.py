@@ -62,7 +62,7 @@ class Worker:
 
     def check(self) -> None:
         """Raises Ended."""
-        if self._process is not None and (code := self._process.poll()) is not None:
+        if self._process is not None and not self._asked_at and (code := self._process.poll()) is not None:
             raise Ended(f"{self.name} ended by itself with {code}; its log closes:\n{self.end_of_log()}")
 
     def wait_until_it_serves(self) -> None:
@@ -95,6 +95,7 @@ class Worker:
     def await_end(self) -> tuple[int | None, float]:
         code = self._reap(GRACE_SECONDS)
         seconds = time.monotonic() - self._asked_at
+        self._asked_at = 0.0
         if code is None:
             self.kill()
         return code, seconds
