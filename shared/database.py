@@ -51,7 +51,15 @@ def _engine(url: str, pool_size: int, settings: Sequence[str]) -> AsyncEngine:
         pool_timeout=10,
         pool_pre_ping=True,
         hide_parameters=True,  # what fails is logged, and parameters are customers' values
-        connect_args={"connect_timeout": 5, "options": " ".join(f"-c {setting}" for setting in settings)},
+        connect_args={
+            "connect_timeout": 5,
+            # A server that vanished without a word is found out in half a minute, and not in hours.
+            "keepalives_idle": 15,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 30_000,
+            "options": " ".join(f"-c {setting}" for setting in settings),
+        },
     )
 
 

@@ -5,6 +5,7 @@ relay sent twice, by `delivered_event`. A record that cannot be delivered is par
 or broker that is away is waited for; nothing is ever skipped.
 """
 
+from asyncio import timeout
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import monotonic, perf_counter
@@ -37,6 +38,7 @@ class Consumer:
     """Delivers what `source` has to `subscriptions`, one batch at a time."""
 
     ATTEMPTS = 3  # of a record that fails alone, before it is parked; of a batch that is refused, before it is halved
+    ANSWER_SECONDS = 60.0  # of a transaction: who is silent for so long, on a connection half open, is asked anew
     SLOW_SECONDS = 5.0  # for a transaction: every relay of the database's cluster waits for it
     LEAST = 100  # records of a batch, however slow their handlers are
     FETCH_SECONDS = 0.5
@@ -108,7 +110,7 @@ class Consumer:
         self, earliest: Mapping[TopicPartition, int], logs: Mapping[str, LogIdentity]
     ) -> dict[TopicPartition, int]:
         """Where each partition goes on; one that was never read is written down to begin at its earliest offset."""
-        async with self._database.transaction() as session:
+        async with timeout(self.ANSWER_SECONDS), self._database.transaction() as session:
             positions = await take_positions(session, earliest, logs)
         self._positions |= positions
         reached(CrashPoint.PARTITION_BEGUN)
@@ -161,7 +163,7 @@ class Consumer:
             raise Interrupted
         began = perf_counter()
         duplicates = 0
-        async with self._database.transaction() as session:
+        async with timeout(self.ANSWER_SECONDS), self._database.transaction() as session:
             reach_delivered(session, at, records)
             await advance(session, at, expected=expected, next_offset=records[-1].offset + 1)
             reached(CrashPoint.OFFSET_ADVANCED)

@@ -34,6 +34,8 @@ _DELETE = text("delete from outbox where id = any(:ids)")
 class Relay:
     STANDBY_SECONDS = 1.0  # between attempts to take over from the relay that sends
     LOOK_SECONDS = 0.2  # between looks for what other processes wrote
+    ANSWER_SECONDS = 30.0  # of the database: who is silent for so long, on a connection half open, is asked anew
+    SILENT_SECONDS = 120  # until the database ends a relay that it does not hear of: its lock would keep all others out
     GRACE_SECONDS = 3.0  # for what is being sent when it is time to stop
 
     def __init__(self, service: str, database: Database, publisher: Publisher, *, batch: int = 2_000) -> None:
@@ -64,13 +66,16 @@ class Relay:
         self._database.outbox_written.set()
 
     async def _lead(self) -> None:
-        async with self._database.jobs.connect() as connection:
-            await connection.execution_options(isolation_level="AUTOCOMMIT")
-            if not await connection.scalar(text("select pg_try_advisory_lock(:lock)"), {"lock": _LOCK}):
-                await self._stopping.sleep(self.STANDBY_SECONDS)
-                return
-            reached(CrashPoint.LEADING)
+        async with asyncio.timeout(self.ANSWER_SECONDS) as patience, self._database.jobs.connect() as connection:
             try:
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+                await connection.execute(text(f"set idle_session_timeout = '{self.SILENT_SECONDS}s'"))
+                leads = await connection.scalar(text("select pg_try_advisory_lock(:lock)"), {"lock": _LOCK})
+                patience.reschedule(None)
+                if not leads:
+                    await self._stopping.sleep(self.STANDBY_SECONDS)
+                    return
+                reached(CrashPoint.LEADING)
                 while not self._stopping.is_set:
                     if await self.relay_once(connection) == 0:
                         await self._wait_for_news()
@@ -81,7 +86,8 @@ class Relay:
 
     async def relay_once(self, connection: AsyncConnection) -> int:
         """Sends and deletes one batch; returns how many it was."""
-        rows = (await connection.execute(_READ, {"limit": self._batch})).all()
+        async with asyncio.timeout(self.ANSWER_SECONDS):
+            rows = (await connection.execute(_READ, {"limit": self._batch})).all()
         if not rows:
             return 0
         reached(CrashPoint.OUTBOX_READ)
@@ -93,7 +99,8 @@ class Relay:
         ]
         await self._stopping.unless(self._publisher.send(outgoing), grace=self.GRACE_SECONDS)
         reached(CrashPoint.SENT)
-        await connection.execute(_DELETE, {"ids": [row.id for row in rows]})
+        async with asyncio.timeout(self.ANSWER_SECONDS):
+            await connection.execute(_DELETE, {"ids": [row.id for row in rows]})
         reached(CrashPoint.DELETED)
         self._delays = backoff()
         RELAYED.labels(self._service).inc(len(rows))

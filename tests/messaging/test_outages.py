@@ -6,10 +6,13 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import psycopg
 import pytest
 
+from shared.database import Database
 from shared.embedded_postgres import EmbeddedPostgres
 from shared.messaging import relay
 from shared.messaging.consumer import Consumer
@@ -20,6 +23,7 @@ from tests.conftest import NewDatabase
 from tests.kafka_broker import KafkaBroker
 from tests.messaging.conftest import a_line, kafka_transport
 from tests.messaging.line import PARTITIONS, Line, eventually, survey
+from tests.torture.proxy import FaultProxy
 
 LOAD = 600
 
@@ -155,6 +159,33 @@ async def test_a_database_that_goes_away_and_comes_back_is_survived(line: Line, 
                 await asyncio.sleep(random.uniform(0.3, 1.0))
                 assert not running.task.done()
         await nothing_is_lost_doubled_or_parked(line)
+
+
+async def test_a_database_that_does_not_answer_any_more_is_asked_anew(
+    embedded: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A firewall has forgotten the connections: nobody says so, and new ones work."""
+    monkeypatch.setattr(Consumer, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(relay.Relay, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(relay.Relay, "SILENT_SECONDS", 3)
+    url = embedded.database.jobs.url
+    proxy = FaultProxy(Path(str(url.query["host"])) / ".s.PGSQL.5432")
+    proxy.start()
+    way = url.set(query={}, host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
+    behind = replace(embedded, database=Database(way, way, pool_size=1))
+    try:
+        async with behind.relaying(), behind.consuming() as running:
+            await embedded.publish(*(survey(number) for number in range(20)))
+            await embedded.until(20)
+            assert proxy.leave_half_open() > 0
+            await embedded.publish(*(survey(number) for number in range(20, 40)))
+            await embedded.until(40)
+            assert not running.task.done()
+    finally:
+        await behind.database.close()
+        proxy.stop()
+    assert Counter(await embedded.numbers()) == Counter(range(40))
+    assert await embedded.letters() == []
 
 
 async def test_a_database_that_is_slow_when_partitions_are_assigned_is_waited_for(

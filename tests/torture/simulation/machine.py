@@ -217,6 +217,8 @@ class RelaysConnection:
                 return self._store.read_outbox(sql, given["limit"])
             if sql.startswith("delete from outbox where id = any(:ids)"):
                 return self._store.delete_outbox(given["ids"])
+            if sql.startswith("set idle_session_timeout"):
+                return None
             assert "pg_advisory_unlock" in sql
             if self._store.leader is self._connection:
                 self._store.leader = None

@@ -331,6 +331,8 @@ def in_simulation() -> Iterator[None]:
             (shared.service, "log", silent),
             (relay.Relay, "LOOK_SECONDS", 1.0),  # while nothing happens, less often
             (consumer.Consumer, "FETCH_SECONDS", 2.0),
+            (consumer.Consumer, "ANSWER_SECONDS", 1e6),  # here an answer always comes, if late
+            (relay.Relay, "ANSWER_SECONDS", 1e6),
         ):
             stack.enter_context(patch.object(where, name, instead))
         stack.enter_context(warnings.catch_warnings())
