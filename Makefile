@@ -8,6 +8,7 @@
 #                      PUBLISH=1 keeps what it measured in bench/results.json and bench/README.md
 #   make bench-backlog the consumer's memory over a backlog of five million events
 #   make torture       the line on real Kafka and PostgreSQL, killed, paused and cut off; SEED=… replays, MINUTES=… (2)
+#   make simulation    consumer and relay on virtual time, thousands of interleavings; SEED=… the first, SECONDS=… (60)
 #   make torture-guards  each guard of the event core taken out in turn, and the torture has to notice
 #   make up, down      the containers with an empty bank; down keeps what they hold
 #   make format        puts the code into its format
@@ -16,7 +17,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo demo-reset test demo-test compose-test torture torture-guards bench-events up down format lock
+.PHONY: help demo demo-reset test demo-test compose-test torture simulation torture-guards bench-events up down format lock
 .PHONY: installed-demo installed-bench installed-dev
 .NOTPARALLEL:
 
@@ -60,6 +61,9 @@ bench-backlog: installed-bench
 
 torture: installed-dev
 	@exec $(BIN)/python -m tests.torture $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+
+simulation: installed-dev
+	@exec $(BIN)/python -m tests.torture.simulation $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
 torture-guards: installed-dev
 	@exec $(BIN)/python -m tests.torture.guards
