@@ -11,6 +11,7 @@ from typing import NamedTuple
 from shared.events import encode
 from shared.events.customer import BranchChanged
 from shared.ids import new_id
+from tests.kafka_broker import NoKafka
 from tests.torture.line import Line
 from tests.torture.proxy import FaultProxy
 from tests.torture.verdict import Verdict
@@ -18,6 +19,7 @@ from tests.torture.workers import GRACE_SECONDS, Worker
 
 SESSION_SECONDS = 10.0
 """After which the group gives a silent consumer's partitions to another."""
+BROKER_ATTEMPTS = 3
 KILLING = frozenset({"kill", "kill_unanswered", "kill_broker", "kill_postgres"})
 
 
@@ -187,7 +189,15 @@ class Tormentor:
         self._start_broker()
 
     def _start_broker(self) -> None:
-        self.line.broker.start()
+        """On a machine that is busy with other things the broker may not be up in the minute that it is given."""
+        for attempt in range(BROKER_ATTEMPTS):
+            try:
+                self.line.broker.start()
+                break
+            except NoKafka:
+                self.line.broker.kill()
+                if attempt + 1 == BROKER_ATTEMPTS:
+                    raise
         self._is_broker_away = False
 
     def _kill_postgres(self, fault: Fault) -> None:

@@ -98,7 +98,7 @@ def run(torture: Torture, say: Say, *, without: str | None = None) -> tuple[Verd
         if not verdict.is_clean:
             line.keep_logs()
             say(f"the logs are in {LOGS.relative_to(ROOT)}")
-    repeated = len(log) - len({record.headers.get("ce_id", record.offset) for record in log if record.headers})
+    ids = [record.headers["ce_id"] for record in log if "ce_id" in record.headers]
     return verdict, {
         "seed": torture.seed,
         "plan": plan_hash(torture.plan),
@@ -111,7 +111,7 @@ def run(torture: Torture, say: Say, *, without: str | None = None) -> tuple[Verd
         "late": torture.bank.late,
         "poison": len(torture.poison),
         "records": len(log),
-        "records_repeated": repeated - len(torture.bank.arrivals) if repeated else 0,
+        "records_repeated": len(ids) - len(set(ids)),
         "offsets_sampled": watch.samples,
         "compared": verdict.compared,
         "lost": verdict.lost,
