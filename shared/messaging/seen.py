@@ -1,0 +1,82 @@
+"""Which events were perhaps seen before, in memory: only those need to be looked up.
+
+A blocked Bloom filter (Putze, Sanders and Singler 2007): an id sets BITS bits of one 64-bit word. It never denies an
+id that it was told, and doubts one in a hundred that it was not. It may know less than the database: what it knows is
+only what is worth not looking up, and the database's unique index is what holds. `rbloom` does the same id by id at
+0.5 µs each; a batch at once takes 0.1.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Hashes = npt.NDArray[np.uint64]
+BITS = 4
+IDS_A_WORD = 4
+
+
+def hashes_of(*parts: Sequence[str]) -> Hashes:
+    """64 bits for each id, of which `parts` are columns. Only for memory: Python hashes otherwise in each process."""
+    count = len(parts[0])
+    hashes = np.zeros(count, np.uint64)
+    for part in parts:
+        hashes = _mixed(hashes ^ np.fromiter(map(hash, part), np.int64, count).view(np.uint64))
+    return hashes
+
+
+def _mixed(hashes: Hashes) -> Hashes:
+    """The finalizer of SplitMix64 (Steele, Lea and Flood 2014)."""
+    hashes = (hashes ^ (hashes >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    hashes = (hashes ^ (hashes >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return hashes ^ (hashes >> np.uint64(31))
+
+
+class Seen:
+    """Remembers the last `capacity` ids, and up to as many before them, in 4 bytes each.
+
+    Until it is `warm` it doubts everything, and for `DISTRUSTED` batches after it was found not to know an id.
+    """
+
+    DISTRUSTED = 50
+
+    def __init__(self, capacity: int = 4_000_000) -> None:
+        self._shift = np.uint64(64 - max(1, (capacity // IDS_A_WORD - 1).bit_length()))
+        self._capacity = capacity
+        self._count = 0
+        self._words, self._older = self._empty(), self._empty()
+        self._distrusted = 0
+        self.warm = False
+
+    def doubtful(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
+        """Which of a batch's ids must be looked up: those perhaps seen before, and all that the batch has twice."""
+        if not self.warm or self._distrusted:
+            self._distrusted = max(0, self._distrusted - 1)
+            return np.ones(len(hashes), np.bool_)
+        at, bits = self._places(hashes)
+        seen: npt.NDArray[np.bool_] = ((self._words[at] & bits) == bits) | ((self._older[at] & bits) == bits)
+        in_order = np.sort(hashes)
+        twice = in_order[1:][in_order[1:] == in_order[:-1]]
+        if len(twice):
+            seen |= np.isin(hashes, twice)
+        return seen
+
+    def add(self, hashes: Hashes) -> None:
+        """What is added and then not committed is only doubted in vain."""
+        if self._count + len(hashes) > self._capacity and self._count:
+            self._older, self._words, self._count = self._words, self._empty(), 0
+        np.bitwise_or.at(self._words, *self._places(hashes))
+        self._count += len(hashes)
+
+    def distrust(self) -> None:
+        """An id that it did not know was in the database: of the past, or another's. More of them may follow."""
+        self._distrusted = self.DISTRUSTED
+
+    def _empty(self) -> Hashes:
+        return np.zeros(1 << (64 - int(self._shift)), np.uint64)
+
+    def _places(self, hashes: Hashes) -> tuple[npt.NDArray[np.int64], Hashes]:
+        bits = np.zeros(len(hashes), np.uint64)
+        for number in range(BITS):
+            bits |= np.uint64(1) << ((hashes >> np.uint64(6 * number)) & np.uint64(63))
+        return (hashes >> self._shift).astype(np.int64), bits
