@@ -1,59 +1,71 @@
-"""Branchline: its own consumer on its own Kafka source, with a handler of records."""
+"""Branchline: its own consumer on its own Kafka source, with a handler of records on the hot path's pieces."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from typing import Any
+from itertools import pairwise
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import text
+import numpy as np
+import numpy.typing as npt
+from psycopg.errors import UniqueViolation
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bench.check import check_exactly_once
 from bench.contender import ACTIVITY_TOPIC, ACTIVITY_TYPE, SCHEMA, CustomerActivity, DayActivity, Setup
 from bench.input import Posted, holders
-from shared.copying import copy_rows
+from services.serving import collect_rarely
+from shared.columns import (
+    Column,
+    byteas,
+    codes,
+    constant,
+    dates,
+    instants,
+    integers,
+    nullable_integers,
+    numbers,
+    texts,
+    uuids,
+)
+from shared.copying import copy_columns, execute_with_columns
 from shared.database import Database
+from shared.events.base import decode_each
 from shared.events.corebanking import TransactionPosted
-from shared.ids import new_id
+from shared.ids import new_ids
 from shared.messaging.consumer import Consumer
+from shared.messaging.dead_letters import Parked, park
 from shared.messaging.kafka import KafkaSource
 from shared.messaging.kafka_connection import KafkaConnection
 from shared.messaging.records import Record
+from shared.messaging.seen import Hashes, Seen, hashes_of
 from shared.messaging.subscriptions import Subscriptions
 
-_STAGE = text("create temporary table if not exists arrived (like posting) on commit delete rows")
-_POST = text(
-    "insert into posting select * from arrived on conflict do nothing returning customer_id, booked_on, amount_minor"
+Ints = npt.NDArray[np.int64]
+
+_KNOWN = (
+    "select p.account_id, p.transaction_id from unnest(%(accounts)s::text[], %(transactions)s::text[]) n (a, t)"
+    " join posting p on p.account_id = n.a and p.transaction_id = n.t"
 )
-_AGGREGATE = text(
-    "insert into daily_aggregate as held select * from unnest(cast(:customers as uuid[]), cast(:days as date[]),"
-    " cast(:counts as bigint[]), cast(:debits as bigint[]), cast(:credits as bigint[]))"
+_AGGREGATE = (
+    "insert into daily_aggregate as held select * from unnest(%(customers)s::uuid[], %(days)s::date[],"
+    " %(counts)s::bigint[], %(debits)s::bigint[], %(credits)s::bigint[])"
     " on conflict (customer_id, day) do update set"
     " transaction_count = held.transaction_count + excluded.transaction_count,"
     " debit_minor = held.debit_minor + excluded.debit_minor, credit_minor = held.credit_minor + excluded.credit_minor"
 )
-_POSTING = {
-    "account_id": "text",
-    "transaction_id": "text",
-    "customer_id": "uuid",
-    "booked_on": "date",
-    "sequence": "int8",
-    "amount_minor": "int8",
-    "currency": "text",
-    "kind": "text",
-    "balance_after_minor": "int8",
-}
-_OUTBOX = {
-    "event_id": "uuid",
-    "type": "text",
-    "topic": "text",
-    "key": "text",
-    "payload": "bytea",
-    "occurred_at": "timestamptz",
-}
+
+
+class Days(NamedTuple):
+    """What customers' days come to, by columns, ordered by customer and day. `day` is a date's ordinal."""
+
+    holder: Ints
+    day: Ints
+    transactions: Ints
+    debit: Ints
+    credit: Ints
 
 
 class Branchline:
@@ -66,11 +78,18 @@ class Branchline:
         self.name = name
         self.processes = processes
         self.partitions = partitions
-        self._holders: dict[str, UUID] = {}
-        self._read = msgspec.json.Decoder(TransactionPosted).decode
+        self._number_of: dict[str, int] = {}
+        self._holders: list[UUID] = []
+        self._seen = Seen()
 
     async def prepare(self, setup: Setup) -> None:
-        self._holders = holders(setup.customers)
+        held = holders(setup.customers)
+        self._number_of = {account_id: number for number, account_id in enumerate(held)}
+        self._holders = list(held.values())
+        self._holder_ids = uuids(b"".join([holder.bytes for holder in self._holders]))
+        self._holder_keys = codes([str(holder) for holder in self._holders])
+        self._seen.warm = True  # the ledger is empty
+        collect_rarely()
 
     async def run(self, setup: Setup, stop: asyncio.Event) -> None:
         subscriptions = Subscriptions(group=setup.group)
@@ -82,57 +101,114 @@ class Branchline:
 
     async def post_transactions(self, session: AsyncSession, records: Sequence[Record]) -> None:
         """Ledger, aggregates and outbox of a batch, every transaction once."""
-        rows: dict[tuple[str, str], tuple[Any, ...]] = {}
-        for record in records:
-            event = self._read(record.value or b"")
-            rows.setdefault(
-                (event.account_id, event.transaction_id),
-                (
-                    event.account_id,
-                    event.transaction_id,
-                    self._holders[event.account_id],
-                    event.booked_on,
-                    event.sequence,
-                    event.amount_minor,
-                    event.currency,
-                    event.kind,
-                    event.balance_after_minor,
-                ),
-            )
-        await session.execute(_STAGE)
-        await copy_rows(session, "arrived", _POSTING, rows.values())
-        days: dict[tuple[UUID, date], list[int]] = defaultdict(lambda: [0, 0, 0])
-        for customer_id, booked_on, amount in await session.execute(_POST):
-            day = days[customer_id, booked_on]
-            day[0] += 1
-            day[1 if amount < 0 else 2] += abs(amount)
-        if not days:
-            return
-        keys = sorted(days)
-        aggregates: dict[str, list[Any]] = {
-            "customers": [customer_id for customer_id, _ in keys],
-            "days": [day for _, day in keys],
-            "counts": [days[key][0] for key in keys],
-            "debits": [days[key][1] for key in keys],
-            "credits": [days[key][2] for key in keys],
-        }
-        await session.execute(_AGGREGATE, aggregates)
-        by_customer: dict[UUID, list[DayActivity]] = defaultdict(list)
-        for customer_id, on in keys:
-            by_customer[customer_id].append(DayActivity(on, *days[customer_id, on]))
-        now = datetime.now(UTC)
-        outbox = (
-            (
-                new_id(),
-                ACTIVITY_TYPE,
-                ACTIVITY_TOPIC,
-                str(customer_id),
-                msgspec.json.encode(CustomerActivity(customer_id, tuple(activity))),
-                now,
-            )
-            for customer_id, activity in by_customer.items()
+        events, faults = decode_each(TransactionPosted, [record.value for record in records])
+        await park(session, [Parked(records[at], fault.code, fault.detail) for at, fault in faults.items()])
+        hashes = hashes_of([e.account_id for e in events], [e.transaction_id for e in events])
+        try:
+            async with session.begin_nested():
+                days = await self._post(session, events, hashes)
+        except UniqueViolation:
+            self._seen.distrust()
+            days = await self._post(session, events, hashes)
+        self._seen.add(hashes)
+        if len(days.day):
+            await self._aggregate(session, days)
+            await self._tell(session, days)
+
+    async def _post(self, session: AsyncSession, events: Sequence[TransactionPosted], hashes: Hashes) -> Days:
+        new = await self._new(session, events, hashes)
+        number = np.fromiter(map(self._number_of.__getitem__, [e.account_id for e in events]), np.int64, len(events))
+        # By account, so that the index is filled page by page, and the aggregates come in order.
+        order = new[np.argsort(number[new], kind="stable")]
+        events, number = [events[at] for at in order.tolist()], number[order]
+        day = numbers([e.booked_on.toordinal() for e in events])
+        amount = numbers([e.amount_minor for e in events])
+        await copy_columns(
+            session,
+            "posting",
+            {
+                "account_id": codes([e.account_id for e in events]),
+                "transaction_id": codes([e.transaction_id for e in events]),
+                "customer_id": self._holder_ids.take(number),
+                "booked_on": dates(day),
+                "sequence": integers("int8", numbers([e.sequence for e in events])),
+                "amount_minor": integers("int8", amount),
+                "currency": codes([e.currency for e in events]),
+                "kind": codes([e.kind for e in events]),
+                "balance_after_minor": nullable_integers("int8", [e.balance_after_minor for e in events]),
+            },
         )
-        await copy_rows(session, "outbox", _OUTBOX, outbox)
+        return totals(number, day, amount)
+
+    async def _new(self, session: AsyncSession, events: Sequence[TransactionPosted], hashes: Hashes) -> Ints:
+        """The indexes of the transactions that were never posted, each once."""
+        doubtful = self._seen.doubtful(hashes)
+        doubted = np.flatnonzero(doubtful).tolist()
+        if not doubted:
+            return np.arange(len(events))
+        ids = [(events[at].account_id, events[at].transaction_id) for at in doubted]
+        named = {"accounts": texts([account for account, _ in ids]), "transactions": texts([one for _, one in ids])}
+        known = set(await execute_with_columns(session, _KNOWN, named))
+        for at, one in zip(doubted, ids, strict=True):
+            if one not in known:
+                known.add(one)
+                doubtful[at] = False
+        return np.flatnonzero(~doubtful)
+
+    async def _aggregate(self, session: AsyncSession, days: Days) -> None:
+        columns = {
+            "customers": self._holder_ids.take(days.holder),
+            "days": dates(days.day),
+            "counts": integers("int8", days.transactions),
+            "debits": integers("int8", days.debit),
+            "credits": integers("int8", days.credit),
+        }
+        await execute_with_columns(session, _AGGREGATE, columns)
+
+    async def _tell(self, session: AsyncSession, days: Days) -> None:
+        """One event a customer."""
+        day_of = {ordinal: date.fromordinal(ordinal) for ordinal in set(days.day.tolist())}
+        columns = zip(*(column.tolist() for column in days[1:]), strict=True)
+        activity = [DayActivity(day_of[on], *sums) for on, *sums in columns]
+        starts = group_starts(days.holder)
+        holder = days.holder[starts]
+        told = [
+            CustomerActivity(self._holders[number], tuple(activity[first:last]))
+            for number, (first, last) in zip(holder.tolist(), pairwise([*starts.tolist(), len(activity)]), strict=True)
+        ]
+        now = np.full(len(told), int(datetime.now(UTC).timestamp() * 1e6))
+        rows: dict[str, Column] = {
+            "event_id": uuids(new_ids(len(told))),
+            "type": constant(ACTIVITY_TYPE, len(told)),
+            "topic": constant(ACTIVITY_TOPIC, len(told)),
+            "key": self._holder_keys.take(holder),
+            "payload": byteas(_encoder.encode_lines(told).splitlines()),
+            "occurred_at": instants(now),
+        }
+        await copy_columns(session, "outbox", rows)
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def group_starts(of: Ints) -> Ints:
+    """Where each run of equal values begins."""
+    return np.flatnonzero(np.concatenate(([True], of[1:] != of[:-1]))) if len(of) else np.empty(0, np.int64)
+
+
+def totals(holder: Ints, day: Ints, amount: Ints) -> Days:
+    first = int(day.min(initial=0)) if len(day) else 0
+    span = int(day.max()) - first + 1 if len(day) else 1
+    key = holder * span + (day - first)
+    order = np.argsort(key, kind="stable")
+    key, amount = key[order], amount[order]
+    starts = group_starts(key)
+    if not len(starts):
+        return Days(key, key, key, key, key)
+    count = np.diff(np.append(starts, len(key)))
+    debit = np.add.reduceat(np.where(amount < 0, -amount, 0), starts)
+    credit = np.add.reduceat(np.where(amount > 0, amount, 0), starts)
+    return Days(key[starts] // span, key[starts] % span + first, count, debit, credit)
 
 
 async def consume(setup: Setup, subscriptions: Subscriptions, stop: asyncio.Event) -> None:
