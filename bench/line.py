@@ -89,6 +89,7 @@ def started_line(servers: Servers) -> Iterator[Line]:
     environment = {
         **os.environ,
         **_secrets(),
+        "BRANCHLINE_ENVIRONMENT": "demo",
         "BRANCHLINE_KAFKA": servers.bootstrap,
         "BRANCHLINE_PARTITIONS": str(PARTITIONS),
     }

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from services.catalog import compose
 from services.serving import Server, collect_rarely, end_streams, listen
+from services.startup import UnfitSettings, refuse_unfit_settings
 from shared import telemetry
 from shared.audit.keys import AuditKeys, UnfitAuditKeys
 from shared.auth.demo_issuer import DemoIssuer, create_issuer_app
@@ -16,12 +17,13 @@ from shared.events import TOPICS
 from shared.messaging.kafka import KafkaPublisher, KafkaSource, create_topics
 from shared.messaging.kafka_connection import kafka_connection
 from shared.migrations import migrate
+from shared.secret_files import Settings
 from shared.service import Platform, build_app
 from shared.settings import PlatformSettings
 from shared.watchdog import Watchdog
 
 
-class DatabaseSettings(BaseSettings):
+class DatabaseSettings(Settings):
     """Read with the service's prefix: CUSTOMER_DATABASE_URL, CUSTOMER_REQUESTS_DATABASE_URL, …"""
 
     model_config = SettingsConfigDict(extra="ignore", use_attribute_docstrings=True)
@@ -49,6 +51,11 @@ async def serve_service(name: str, settings: PlatformSettings, host: str, port: 
     except UnfitAuditKeys as fault:
         raise SystemExit(f"branchline: {fault}.") from None
     urls = database_settings(name)
+    service = compose(name, settings)
+    try:
+        refuse_unfit_settings(name, settings, service.settings, urls.database_url, urls.requests_database_url)
+    except UnfitSettings as unfit:
+        raise SystemExit(f"branchline: {name} does not start like this:\n{unfit}") from None
     database = Database(urls.database_url, urls.requests_database_url, pool_size=urls.database_pool_size)
     keys = IssuerKeys(settings.oidc_issuer, settings.jwks_url)
     publisher = KafkaPublisher(kafka)
@@ -60,7 +67,7 @@ async def serve_service(name: str, settings: PlatformSettings, host: str, port: 
         watchdog=Watchdog(),
         audit_keys=audit_keys,
     )
-    app = build_app(compose(name, settings), database, platform)
+    app = build_app(service, database, platform)
     collect_rarely()
     await Server(app, on_exit=lambda: end_streams(app)).serve([listen(host, port)])
     await publisher.close()

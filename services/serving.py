@@ -23,6 +23,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # BRANCHLINE_TRUSTED_PROXIES says whose are believed
                 lifespan="auto",
                 timeout_graceful_shutdown=GRACE_SECONDS,
                 timeout_keep_alive=30,

@@ -2,13 +2,15 @@
 
 import re
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, HttpUrl, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from shared.auth.principal import Role
+from shared.secret_files import Settings
 
 
 class Environment(StrEnum):
@@ -38,7 +40,7 @@ class SaslMechanism(StrEnum):
     SCRAM_SHA_512 = "SCRAM-SHA-512"
 
 
-class PlatformSettings(BaseSettings):
+class PlatformSettings(Settings):
     """Read once, where a process is put together, and handed on."""
 
     model_config = SettingsConfigDict(env_prefix="BRANCHLINE_", extra="ignore", use_attribute_docstrings=True)
@@ -80,6 +82,13 @@ class PlatformSettings(BaseSettings):
     """Requests a second that one principal may go on sending, in each process."""
     rate_limit_burst: int = Field(default=200, ge=1)
     """Requests that one principal may send at once."""
+    address_limit_per_second: float = Field(default=500, gt=0)
+    """Requests a second that one address may go on sending, in each process; a branch may be one address."""
+    address_limit_burst: int = Field(default=2_000, ge=1)
+    """Requests that one address may send at once."""
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    """Networks of the proxies before the services, as `10.0.0.0/8`, separated by commas: their `X-Forwarded-For` says
+    which address a request comes from. Without them it is the peer's."""
 
     kafka: str | None = None
     """`host:port` of Kafka's bootstrap servers, separated by commas; without it the embedded transport."""
@@ -110,7 +119,19 @@ class PlatformSettings(BaseSettings):
         """Where the demo of this machine answers."""
         return f"http://127.0.0.1:{self.port}"
 
-    @field_validator("cors_origins", "purpose_required_of", mode="before")
+    @property
+    def trusted_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        return tuple(ip_network(stated) for stated in self.trusted_proxies)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, stated: tuple[str, ...]) -> tuple[str, ...]:
+        for network in map(ip_network, stated):
+            if network.prefixlen == 0:
+                raise ValueError("names the proxies' own networks: with all of them anybody says where they come from")
+        return stated
+
+    @field_validator("cors_origins", "purpose_required_of", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -151,7 +151,13 @@ async def under_test(
     tokens = KnownTokens()
     broker = NoBroker()
     platform = Platform(
-        settings=PlatformSettings(rate_limit_per_second=10_000, rate_limit_burst=10_000, **settings),
+        settings=PlatformSettings(
+            rate_limit_per_second=10_000,
+            rate_limit_burst=10_000,
+            address_limit_per_second=10_000,
+            address_limit_burst=10_000,
+            **settings,
+        ),
         verifier=tokens,  # type: ignore[arg-type] # the same one method
         publisher=broker,
         source=lambda: broker,

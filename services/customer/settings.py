@@ -1,10 +1,12 @@
 """What the customer service can be told: CUSTOMER_* in the environment, each with its default."""
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from shared.secret_files import Settings
 
 
-class CustomerSettings(BaseSettings):
+class CustomerSettings(Settings):
     model_config = SettingsConfigDict(env_prefix="CUSTOMER_", extra="ignore", use_attribute_docstrings=True)
 
     reconciliation_tolerance_minor: int = Field(default=100, ge=0)

@@ -1,10 +1,12 @@
 """What the interaction service can be told: INTERACTION_* in the environment, each with its default."""
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from shared.secret_files import Settings
 
 
-class InteractionSettings(BaseSettings):
+class InteractionSettings(Settings):
     model_config = SettingsConfigDict(env_prefix="INTERACTION_", extra="ignore", use_attribute_docstrings=True)
 
     contact_backdating_days: int = Field(default=90, ge=0, le=36_500)

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from services.notification.domain.mails import InvalidAddress, customer_link, mail_address
+from shared.secret_files import Settings
 
 
 class SmtpTls(StrEnum):
@@ -18,7 +19,7 @@ class SmtpTls(StrEnum):
     """From the first byte on (port 465)."""
 
 
-class NotificationSettings(BaseSettings):
+class NotificationSettings(Settings):
     model_config = SettingsConfigDict(env_prefix="NOTIFICATION_", extra="ignore", use_attribute_docstrings=True)
 
     smtp_host: str = "127.0.0.1"

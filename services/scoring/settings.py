@@ -3,10 +3,12 @@
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from shared.secret_files import Settings
 
 
-class ScoringSettings(BaseSettings):
+class ScoringSettings(Settings):
     model_config = SettingsConfigDict(env_prefix="SCORING_", extra="ignore", use_attribute_docstrings=True)
 
     alert_threshold: int = Field(default=50, ge=1, le=100)

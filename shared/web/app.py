@@ -20,6 +20,7 @@ from shared.clock import Clock, system_clock
 from shared.database import Database
 from shared.settings import PlatformSettings
 from shared.web import openapi
+from shared.web.addresses import ClientAddress
 from shared.web.auditing import HEADER as PURPOSE
 from shared.web.auditing import Recorder
 from shared.web.docs import install_docs
@@ -103,6 +104,7 @@ def create_api(
             "auto_configure": False,
         },
         middleware=[
+            Middleware(ClientAddress, trusted=settings.trusted_networks),
             Middleware(Envelope, service_name=service_name, https=settings.public_url.startswith("https:")),
             Middleware(
                 CORSMiddleware,
@@ -122,6 +124,9 @@ def create_api(
     app.state.verifier = verifier
     app.state.audit = audit
     app.state.limiter = RateLimiter(settings.rate_limit_per_second, settings.rate_limit_burst)
+    app.state.address_limiter = RateLimiter(
+        settings.address_limit_per_second, settings.address_limit_burst, of="address"
+    )
     app.state.stopping = asyncio.Event()
     app.state.problem_types_url = f"{settings.public_url}{base}/problems"
     install_problem_handlers(app)

@@ -33,13 +33,16 @@ class RateLimiter:
     Beyond `MAX_BUCKETS` the one that was longest out of use is forgotten, so that memory is bounded.
     """
 
-    def __init__(self, per_second: float, burst: int, *, seconds: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, per_second: float, burst: int, *, of: str = "principal", seconds: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.of = of
         self.per_second = per_second
         self.burst = burst
         self.seconds = seconds
         self.buckets: OrderedDict[str, _Bucket] = OrderedDict()
         # draft-ietf-httpapi-ratelimit-headers: q is the quota, w the seconds in which it is there again.
-        self.policy = f'"principal";q={burst};w={math.ceil(burst / per_second)}'
+        self.policy = f'"{of}";q={burst};w={math.ceil(burst / per_second)}'
 
     def take(self, key: str) -> dict[str, str]:
         """Takes one token and gives the headers that tell what is left. Raises TooManyRequests."""
@@ -57,7 +60,7 @@ class RateLimiter:
         return self._headers(int(bucket.tokens), math.ceil((self.burst - bucket.tokens) / self.per_second))
 
     def _headers(self, left: int, reset: int) -> dict[str, str]:
-        return {"RateLimit-Policy": self.policy, "RateLimit": f'"principal";r={left};t={reset}'}
+        return {"RateLimit-Policy": self.policy, "RateLimit": f'"{self.of}";r={left};t={reset}'}
 
 
 @asynccontextmanager

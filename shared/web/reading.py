@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from datetime import date
 from typing import Annotated, Any, NoReturn
 
@@ -10,7 +10,7 @@ from fastapi import Request
 from pydantic import AwareDatetime, BeforeValidator
 from pydantic_core import PydanticCustomError
 
-from shared.web.problems import InvalidInput, MalformedBody, UnsupportedMediaType, json_pointer
+from shared.web.problems import FieldError, InvalidInput, MalformedBody, UnsupportedMediaType, json_pointer
 
 
 def _written_out(value: object) -> object:
@@ -84,6 +84,18 @@ def refuse_unkeepable_address(request: Request) -> None:
         raise InvalidInput.at("", "unkeepable_text", NO_TEXT, where="path")
     if b"%00" in request.scope["query_string"]:
         raise InvalidInput.at("", "unkeepable_text", NO_TEXT, where="query")
+
+
+def refuse_unknown_parameters(request: Request, known: Container[str]) -> None:
+    """Raises InvalidInput: a mistyped filter would be as if it were left out, and the list that of everything."""
+    unknown = dict.fromkeys(name for name in request.query_params if name not in known)
+    if unknown:
+        raise InvalidInput(
+            [
+                FieldError(where="query", pointer=json_pointer([name]), code="unknown_parameter", detail="Is not known")
+                for name in unknown
+            ]
+        )
 
 
 def refuse_encoded(request: Request) -> None:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response, params
 from fastapi.dependencies.models import Dependant
+from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
 from sqlalchemy import Connection, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -26,6 +27,7 @@ from shared.auth.principal import Principal
 from shared.clock import Clock, system_clock
 from shared.database import Database
 from shared.messaging.outbox import pending_keys, write_outbox
+from shared.web.addresses import limited_as
 from shared.web.auditing import READS, AuditUnavailable, RequestAudit
 from shared.web.etag import NotModified, seen_tag
 from shared.web.idempotency import HEADER, answer_once
@@ -35,6 +37,7 @@ from shared.web.reading import (
     StrictRequest,
     refuse_other_than_json,
     refuse_unkeepable_address,
+    refuse_unknown_parameters,
 )
 
 TIMEOUT = "x-timeout-seconds"
@@ -111,6 +114,9 @@ class TransactionalRoute(APIRoute):
         self.creates = self.methods == {"POST"} and self.status_code in (201, 202)
         self.takes_json = self.body_field is not None and not isinstance(self.body_field.field_info, params.Form)
         self.reads = self.methods == {"GET"} or bool((self.openapi_extra or {}).get(READS))
+        self.known_parameters = frozenset(
+            field.alias for field in get_flat_params(self.dependant) if isinstance(field.field_info, params.Query)
+        )
         self.timeout_seconds: float | None = (self.openapi_extra or {}).get(TIMEOUT)
         if {_session, _job_session} <= calls:
             raise TypeError(f"{self.name}: one transaction, Session or JobSession")
@@ -128,6 +134,8 @@ class TransactionalRoute(APIRoute):
             state = request.app.state
             strict = StrictRequest(request.scope, request.receive, request._send)
             async with time_limit(self.timeout_seconds or state.settings.request_timeout_seconds) as limit:
+                if strict.client is not None:  # before anything is verified: that is work too
+                    state.address_limiter.take(limited_as(strict.client.host))
                 actor = await authenticate(strict)
                 strict.state.headers = state.limiter.take(actor.subject)
                 if state.audit is None:
@@ -135,6 +143,7 @@ class TransactionalRoute(APIRoute):
                 audit = RequestAudit(state.audit, strict, actor, operation=self.name, reads=self.reads)
                 try:
                     refuse_unkeepable_address(strict)
+                    refuse_unknown_parameters(strict, self.known_parameters)
                     audit.read_purpose(state.settings.purpose_required_of)
                     if self.takes_json:
                         refuse_other_than_json(strict)

@@ -70,7 +70,7 @@ OF_EVERY_SERVICE: dict[str, Operation] = {
         ),
         FOR_OPERATORS,
     ),
-    **dict.fromkeys(("list_audit_records", "read_audit_record", "export_audit_records"), FOR_AUDITORS),
+    **dict.fromkeys(("list_audit", "export_audit"), FOR_AUDITORS),
 }
 
 OPERATIONS: dict[str, dict[str, Operation]] = {

@@ -143,6 +143,7 @@ class Line:
             "BRANCHLINE_KAFKA": f"127.0.0.1:{self.broker_proxy.port}",
             "BRANCHLINE_PARTITIONS": str(PARTITIONS),
             "BRANCHLINE_AUDIT_KEYS": AUDIT_KEYS,
+            "BRANCHLINE_ENVIRONMENT": "demo",
             f"{service.upper()}_DATABASE_URL": f"postgresql://{service}{at}",
             f"{service.upper()}_REQUESTS_DATABASE_URL": f"postgresql://{service}_api{at}",
             "NOTIFICATION_SMTP_HOST": "127.0.0.1",
