@@ -13,7 +13,9 @@ import traceback
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from functools import cache
+from math import inf
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import prometheus_client
@@ -84,6 +86,7 @@ def configure(service_name: str, *, level: str = "INFO", file: Path | None = Non
             keep_exc_info=False,
         )
     )
+    handler.addFilter(OnceInAWhile("aiokafka"))
     logging.root.handlers = [handler]
     logging.root.setLevel(level)
     logging.captureWarnings(True)
@@ -97,6 +100,35 @@ def configure(service_name: str, *, level: str = "INFO", file: Path | None = Non
     logging.getLogger("uvicorn.access").disabled = True
     if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         trace.set_tracer_provider(tracer_provider(service_name))
+
+
+class OnceInAWhile(logging.Filter):
+    """Of a library's lines that differ in their values only, one in SECONDS; `left_out` tells how many came between.
+
+    Kafka's client logs every attempt to reach a broker that is away: some 20 lines a second in each process.
+    """
+
+    SECONDS = 10.0
+    MOST = 1_000
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._said: dict[tuple[str, int, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not super().filter(record):
+            return True
+        kind, now = (record.name, record.levelno, str(record.msg)), monotonic()
+        said_at, left_out = self._said.get(kind, (-inf, 0))
+        if now - said_at < self.SECONDS:
+            self._said[kind] = said_at, left_out + 1
+            return False
+        if len(self._said) > self.MOST:
+            self._said.clear()
+        self._said[kind] = now, 0
+        if left_out:
+            record.left_out = left_out
+        return True
 
 
 class _Stdout(logging.Handler):

@@ -44,6 +44,20 @@ def test_every_logger_writes_one_json_line_with_its_trace(logged: Any) -> None:
     )
 
 
+def test_what_kafkas_client_repeats_is_logged_once_in_a_while(logged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = logging.getLogger("aiokafka.conn")
+    for attempt in range(5):
+        client.error("cannot reach node %s", attempt)
+    client.error("another thing")
+    logging.getLogger("ours").error("every time")
+    logging.getLogger("ours").error("every time")
+    assert [line["event"] for line in logged()] == ["cannot reach node 0", "another thing", "every time", "every time"]
+    monkeypatch.setattr(telemetry.OnceInAWhile, "SECONDS", 0.0)
+    client.error("cannot reach node %s", 5)
+    (line,) = logged()
+    assert (line["event"], line["left_out"]) == ("cannot reach node 5", 4)
+
+
 def test_what_a_personal_key_names_is_not_logged(logged: Any) -> None:
     structlog.get_logger().info(
         "saved",

@@ -33,6 +33,7 @@ PARTITIONS = 4
 AUDIT_KEYS = AuditKeys.generate().written()
 REPLICAS = {"customer": 2, "scoring": 2, "interaction": 1, "notification": 1}
 """Two where a partition is to change hands while its former reader is only paused."""
+POSTGRES_GONE_WITHIN_SECONDS = 10.0
 POSTGRES_BACK_WITHIN_SECONDS = 60.0
 
 # Each move of an offset is noted in the transaction that makes it: nothing is missed between two looks.
@@ -181,6 +182,11 @@ class Line:
         for process in [postmaster, *_children(postmaster)]:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
+        deadline = time.monotonic() + POSTGRES_GONE_WITHIN_SECONDS
+        while self.postgres.server.get_postmaster_info().is_running():
+            if time.monotonic() > deadline:
+                raise TimeoutError("PostgreSQL does not end")
+            time.sleep(0.05)
 
     def start_postgres(self) -> None:
         """Recovers it from its log."""
