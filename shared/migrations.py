@@ -288,6 +288,21 @@ def create_delegation(service: str, policies: Mapping[str, str]) -> None:
     change_policies({"customer_scope": visibility.VISIBLE_CUSTOMER, **policies})
 
 
+def restrict_scope() -> None:
+    """Version 3 of scope: who is restricted is seen by head office only."""
+    op.execute("set local lock_timeout = '5s'")
+    op.execute("alter table customer_scope add column restricted boolean not null default false")
+    op.execute("comment on column customer_scope.restricted is 'kept for the law: head office sees it, nobody uses it'")
+    # Nobody is restricted yet: the index has no row, and what is read for it is one pass over the scope.
+    op.execute("create index ix_customer_scope_restricted on customer_scope (customer_id) where restricted")
+    change_policies({"customer_scope": visibility.VISIBLE_UNRESTRICTED_CUSTOMER})
+
+
+def unrestrict_scope() -> None:
+    change_policies({"customer_scope": visibility.VISIBLE_CUSTOMER})
+    op.execute("alter table customer_scope drop column restricted")
+
+
 def drop_delegation(policies: Mapping[str, str]) -> None:
     """Back to version 1 of scope; `policies` as they were."""
     change_policies({"customer_scope": scope.VISIBLE, **policies})

@@ -7,7 +7,22 @@ it in the database. Another table's row is visible when its customer's scope row
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, Date, DateTime, Index, MetaData, Select, Table, Text, Uuid, select
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Index,
+    MetaData,
+    Select,
+    Table,
+    Text,
+    Uuid,
+    false,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -27,7 +42,15 @@ customer_scope = Table(
     Column("deputy_manager_id", Text, index=True),
     Column("revision", BigInteger, nullable=False),
     Column("left_on", Date),
+    Column(
+        "restricted",
+        Boolean,
+        nullable=False,
+        server_default=false(),
+        comment="kept for the law: head office sees it, nobody uses it",
+    ),
     Index("ix_customer_scope_branch_path", "branch_path", postgresql_using="gin"),
+    Index("ix_customer_scope_restricted", "customer_id", postgresql_where=text("restricted")),
 )
 
 delegation = Table(
@@ -96,6 +119,7 @@ async def keep_scope(session: AsyncSession, changes: Iterable[CustomerChanged]) 
             "deputy_manager_id": event.deputy_manager_id,
             "revision": event.revision,
             "left_on": event.left_on,
+            "restricted": event.restricted,
         }
         for _, event in sorted(latest.items())
     ]

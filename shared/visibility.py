@@ -35,6 +35,9 @@ VISIBLE_CUSTOMER = f"""
 """  # noqa: S608 - no value is in it
 """Of `customer_scope`: one's own, one's as deputy, one's branch's and those below it, all, and what is delegated."""
 
+VISIBLE_UNRESTRICTED_CUSTOMER = f"customer_id >= {_FIRST} or (not restricted and ({VISIBLE_CUSTOMER}))"
+"""Of `customer_scope`: as before, but who is restricted is seen by head office only."""
+
 OWN_DELEGATION = f"delegate_id = {_STAFF} or manager_id = {_STAFF} or {_ROLE} = 'head_office'"
 """Of `delegation`: given to or by whoever asks."""
 

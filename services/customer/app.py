@@ -1,7 +1,7 @@
 """What the customer service is made of."""
 
 from services.customer.handlers import CoreBanking
-from services.customer.routes import accounts, customers, staff
+from services.customer.routes import accounts, customers, restrictions, staff
 from services.customer.routes.core_banking import core_banking_router
 from services.customer.routes.delegations import delegations_router
 from services.customer.routes.kept_events import kept_events_router
@@ -34,6 +34,7 @@ def customer_service(
         description="Who the bank's customers are, who looks after them, and the boundary to the core banking system.",
         routers=[
             customers.router,
+            restrictions.router,
             accounts.router,
             staff.router,
             core_banking_router(settings, rules),

@@ -79,6 +79,8 @@ class Customer(Base):
     household_id: Mapped[str | None]
     customer_since: Mapped[date | None]
     left_on: Mapped[date | None]
+    restricted_at: Mapped[datetime | None] = mapped_column(comment="from when on only head office sees the customer")
+    restriction_reason: Mapped[str | None]
     updated_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
 
 

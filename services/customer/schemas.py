@@ -1,6 +1,7 @@
 """HTTP bodies of the customer service."""
 
 from datetime import date, datetime
+from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -65,6 +66,26 @@ class Customers(BaseModel):
 class AssignmentUpdate(Body):
     manager_id: StaffId | None = Field(description="Who looks after the customer; null for nobody yet.")
     deputy_manager_id: StaffId | None = None
+
+
+class RestrictionReason(StrEnum):
+    """Article 18(1) of the GDPR, (a) to (d)."""
+
+    ACCURACY_CONTESTED = "accuracy_contested"
+    UNLAWFUL_PROCESSING = "unlawful_processing"
+    LEGAL_CLAIMS = "legal_claims"
+    OBJECTION_PENDING = "objection_pending"
+
+
+class RestrictionUpdate(Body):
+    reason: RestrictionReason = Field(examples=["accuracy_contested"])
+
+
+class RestrictionRead(BaseModel):
+    customer_id: UUID
+    restricted: bool
+    restricted_at: datetime | None
+    reason: RestrictionReason | None
 
 
 class DelegationCreate(Body):

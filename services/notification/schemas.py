@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.notification.models import AlertState, Channel, DeliveryState, ItemState
-from shared.events.scoring import AlertClosure
+from shared.events.scoring import AlertEnding
 from shared.web.reading import WrittenInstant
 
 
@@ -31,7 +31,7 @@ class InboxItemRead(BaseModel):
     acknowledged_at: datetime | None
     snoozed_until: datetime | None
     closed_at: datetime | None
-    closure: AlertClosure | None = Field(description="Why the alert was closed.")
+    closure: AlertEnding | None = Field(description="Why the alert was closed.")
 
 
 class InboxCount(BaseModel):

@@ -35,7 +35,7 @@ class Handlers:
         await scoring.close_days(session, deliveries, self._rules)
 
     async def follow_customers(self, session: AsyncSession, deliveries: Sequence[Delivery[CustomerChanged]]) -> None:
-        await facts.follow_customer_state(session, deliveries)
+        await facts.follow_customer_state(session, deliveries, self._rules)
         await self._score(session, deliveries)
 
     async def follow_accounts(self, session: AsyncSession, deliveries: Sequence[Delivery[AccountChanged]]) -> None:

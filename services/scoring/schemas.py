@@ -10,7 +10,7 @@ from sqlalchemy import Row
 
 from services.scoring.domain.scorecard import sentence
 from services.scoring.models import ChurnAlert, CustomerScore, ScoreChange
-from shared.events.scoring import AlertClosure, RiskBand
+from shared.events.scoring import AlertEnding, RiskBand
 
 
 class Money(BaseModel):
@@ -72,7 +72,7 @@ class AlertRead(BaseModel):
     is_historic: bool = Field(description="Found more than 7 days later, so nobody was told.")
     closed_on: date | None
     closed_at: datetime | None
-    closure: AlertClosure | None = Field(description="Why it closed.")
+    closure: AlertEnding | None = Field(description="Why it closed.")
 
 
 class Flow(BaseModel):
@@ -150,7 +150,7 @@ def alert_read(row: Row[Any]) -> AlertRead:
         is_historic=alert.is_historic,
         closed_on=alert.closed_on,
         closed_at=alert.closed_at,
-        closure=AlertClosure(alert.closure) if alert.closure else None,
+        closure=AlertEnding(alert.closure) if alert.closure else None,
     )
 
 

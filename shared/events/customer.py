@@ -51,7 +51,10 @@ class ManagerChanged(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class CustomerChanged(CustomerEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """State of a customer: who looks after them. Every service's `customer_scope` is made of this."""
+    """State of a customer: who looks after them. Every service's `customer_scope` is made of this.
+
+    `restricted`: what is kept about them is kept for the law, and neither shown to the branch nor used.
+    """
 
     TYPE: ClassVar[str] = "customer.customer_changed.v1"
     TOPIC: ClassVar[str] = TOPIC
@@ -63,6 +66,7 @@ class CustomerChanged(CustomerEvent, frozen=True, kw_only=True, omit_defaults=Tr
     deputy_manager_id: str | None = None
     customer_since: date | None = None
     left_on: date | None = None
+    restricted: bool = False
 
 
 class PortfolioDelegated(Event, frozen=True, kw_only=True, omit_defaults=True):

@@ -26,6 +26,16 @@ class AlertClosure(StrEnum):
     DEPARTURE = "departure"
 
 
+class AlertEnding(StrEnum):
+    """Why an alert closed, with what came after the first release; its older readers refuse an unknown closure."""
+
+    OUTCOME = "outcome"
+    RECOVERY = "recovery"
+    DEPARTURE = "departure"
+    RESTRICTION = "restriction"
+    """What is kept about the customer is not to be used for now."""
+
+
 class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A line of the scorecard that applies: its points, and a sentence a manager can say aloud."""
 
@@ -55,9 +65,16 @@ class ChurnAlertRaised(CustomerEvent, frozen=True, kw_only=True, omit_defaults=T
 
 
 class ChurnAlertClosed(CustomerEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """`ending` says it where `closure` has no word: a restriction is a `departure` to readers that know no other."""
+
     TYPE: ClassVar[str] = "scoring.churn_alert_closed.v1"
     TOPIC: ClassVar[str] = TOPIC
     alert_id: UUID
     closed_at: datetime
     closure: AlertClosure
     is_historic: bool = False
+    ending: AlertEnding | None = None
+
+    @property
+    def ended_by(self) -> AlertEnding:
+        return self.ending or AlertEnding(self.closure)

@@ -96,7 +96,8 @@ TABLES: dict[str, dict[str, Secured | Unsecured]] = {
 }
 
 COLUMNS_UPDATED: dict[tuple[str, str], set[str]] = {
-    ("customer", "customer"): {"manager_id", "deputy_manager_id", "is_assigned_here", "version", "updated_at"},
+    ("customer", "customer"): {"manager_id", "deputy_manager_id", "is_assigned_here", "version", "updated_at"}
+    | {"restricted_at", "restriction_reason"},
     ("customer", "delegation"): {"ends_at", "revision"},
     ("interaction", "coverage"): {"last_contacted_at"},
     ("notification", "inbox_item"): {"state", "sequence", "acknowledged_at", "snoozed_until"},

@@ -121,6 +121,7 @@ async def announce_customers(session: AsyncSession, customer_ids: Sequence[UUID]
             Customer.deputy_manager_id,
             Customer.customer_since,
             Customer.left_on,
+            Customer.restricted_at.is_not(None),
         )
         .join(Branch, Branch.branch_id == Customer.branch_id)
         .where(Customer.customer_id == any_(literal(list(customer_ids), ARRAY(Uuid))))
@@ -137,6 +138,7 @@ async def announce_customers(session: AsyncSession, customer_ids: Sequence[UUID]
             deputy_manager_id=deputy_manager_id,
             customer_since=customer_since,
             left_on=left_on,
+            restricted=restricted,
         )
         for (
             customer_id,
@@ -148,6 +150,7 @@ async def announce_customers(session: AsyncSession, customer_ids: Sequence[UUID]
             deputy_manager_id,
             customer_since,
             left_on,
+            restricted,
         ) in rows
     ]
     for event in events:

@@ -120,6 +120,7 @@ _CLOSURES = {
     "outcome": "an outcome was recorded",
     "recovery": "the risk has fallen again",
     "departure": "the customer has left",
+    "restriction": "the customer's record is restricted",
 }
 _CHANNELS = {"inbox": "in the inbox", "email": "by e-mail"}
 _OUTCOMES = {"saved": "saved", "lost": "lost", "not_a_risk": "not a risk"}

@@ -55,7 +55,7 @@ def _row(event: AlertTold, raised_on: date | None, closed: ChurnAlertClosed | No
         "customer_id": event.customer_id,
         "raised_on": raised_on,
         "closed_at": closed.closed_at if closed else None,
-        "closure": closed.closure.value if closed else None,
+        "closure": closed.ended_by.value if closed else None,
     }
 
 
@@ -70,7 +70,7 @@ def _raised(event: ChurnAlertRaised, occurred_at: datetime) -> Entry:
 
 
 def _closed(event: ChurnAlertClosed) -> Entry:
-    facts = {"closure": event.closure.value}
+    facts = {"closure": event.ended_by.value}
     occurred_at = after(event.closed_at)
     return Entry(event.customer_id, EntryKind.ALERT_CLOSED, event.alert_id, occurred_at, facts, alert_id=event.alert_id)
 

@@ -16,7 +16,7 @@ from services.notification.use_cases import inbox
 from services.notification.use_cases.changes import InboxBell
 from services.notification.use_cases.inbox import Shown
 from shared.auth.dependencies import Actor, members_of_staff
-from shared.events.scoring import AlertClosure
+from shared.events.scoring import AlertEnding
 from shared.web.etag import ReadTag, entity_tag
 from shared.web.paging import Ordering, Page, PageRequest
 from shared.web.problems import InvalidInput, problems
@@ -162,5 +162,5 @@ def _read(shown: Shown) -> InboxItemRead:
         acknowledged_at=item.acknowledged_at,
         snoozed_until=item.snoozed_until,
         closed_at=alert.closed_at,
-        closure=AlertClosure(alert.closure) if alert.closure else None,
+        closure=AlertEnding(alert.closure) if alert.closure else None,
     )

@@ -24,6 +24,7 @@ from shared.events.notification import AlertDelivered
 from shared.events.scoring import ChurnAlertClosed, ChurnAlertRaised
 from shared.ids import derived_id
 from shared.messaging.outbox import publish
+from shared.scope import customer_scope
 
 Causes = Mapping[UUID, Delivery[Any]]
 """By customer: the event that made it necessary to look."""
@@ -49,7 +50,7 @@ _UNTOLD = text(
     "   array_position(s.branch_path, r.branch_id) desc nulls last,"
     "   r.staff_id"
     "  limit 1) who"
-    " where a.state in ('unresolved', 'delivered')"
+    " where a.state in ('unresolved', 'delivered') and not s.restricted"
     "  and (cast(:customer_ids as uuid[]) is null or a.customer_id = any (cast(:customer_ids as uuid[])))"
     "  and not exists (select 1 from inbox_item i where i.alert_id = a.alert_id and i.staff_id = who.staff_id)"
     " order by a.alert_id"
@@ -186,6 +187,18 @@ async def _cancel_mails_to_others(session: AsyncSession, told: Sequence[_Untold]
     )
 
 
+async def cancel_mails_about_restricted(session: AsyncSession, customer_ids: Collection[UUID]) -> None:
+    """Of those of the customers who are restricted nobody is mailed any more."""
+    restricted = select(customer_scope.c.customer_id).where(
+        customer_scope.c.restricted, customer_scope.c.customer_id.in_(customer_ids)
+    )
+    await session.execute(
+        update(DeliveryRow)
+        .where(DeliveryRow.customer_id.in_(restricted), DeliveryRow.state == DeliveryState.PENDING)
+        .values(state=DeliveryState.CANCELLED, code="restricted")
+    )
+
+
 async def count_unresolved(session: AsyncSession) -> int:
     return await session.scalar(select(func.count()).where(Alert.state == AlertState.UNRESOLVED)) or 0
 
@@ -201,7 +214,7 @@ async def close_alerts(session: AsyncSession, closed: Sequence[Delivery[ChurnAle
             "customer_id": delivery.event.customer_id,
             "state": AlertState.CLOSED,
             "closed_at": delivery.event.closed_at,
-            "closure": delivery.event.closure,
+            "closure": delivery.event.ended_by,
         }
         for delivery in reversed(closed)
     }

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, any_, func, or_, select
+from sqlalchemy import ColumnElement, and_, any_, func, not_, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -54,11 +54,14 @@ def looks_after(now: datetime) -> ColumnElement[bool]:
         or_(given.customer_ids.is_(None), scope.customer_id == any_(given.customer_ids)),
     )
     return func.coalesce(
-        or_(
-            Recipient.staff_id == scope.manager_id,
-            Recipient.staff_id == scope.deputy_manager_id,
-            and_(Recipient.is_branch_head, Recipient.branch_id == any_(scope.branch_path)),
-            delegated.exists(),
+        and_(
+            not_(scope.restricted),
+            or_(
+                Recipient.staff_id == scope.manager_id,
+                Recipient.staff_id == scope.deputy_manager_id,
+                and_(Recipient.is_branch_head, Recipient.branch_id == any_(scope.branch_path)),
+                delegated.exists(),
+            ),
         ),
         False,
     )

@@ -12,7 +12,9 @@ alert stays raised, and what closed a sent alert stays.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-OUTCOME, RECOVERY, DEPARTURE = "outcome", "recovery", "departure"
+OUTCOME, RECOVERY, DEPARTURE, RESTRICTION = "outcome", "recovery", "departure", "restriction"
+REOPENING = frozenset({RECOVERY, RESTRICTION})
+"""After which risk that is high opens an alert again, though it has not been low between."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def follow(
     standing = next((alert for alert in earlier if alert.closed is None or alert.closed >= first_day), None)
     current = _undecided(standing) if standing else None
     below = before < levels.threshold or any(
-        alert.closed == first_day - 1 and alert.closure == RECOVERY for alert in settled
+        alert.closed == first_day - 1 and alert.closure in REOPENING for alert in settled
     )
     closed_on = max((alert.closed for alert in settled if alert.closed is not None), default=None)
 
@@ -77,7 +79,7 @@ def follow(
             if ended is not None:
                 settled.append(ended)
                 current, closed_on = None, day
-                below = below or ended.closure == RECOVERY
+                below = below or ended.closure in REOPENING
     for day in sorted(sent):
         current, superseded = _beside(current, sent[day])
         settled += superseded

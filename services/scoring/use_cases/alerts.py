@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.scoring.domain.alerts import OUTCOME, RECOVERY, Alert, follow, opens_on_open_day
+from services.scoring.domain.alerts import OUTCOME, REOPENING, Alert, follow, opens_on_open_day
 from services.scoring.domain.scorecard import MOST_POINTS
 from services.scoring.domain.scores import HeldReason, irrevocable_reasons
 from services.scoring.models import ChurnAlert, CustomerScore, RetentionOutcome
@@ -21,9 +21,10 @@ from services.scoring.use_cases.rules import Rules
 from services.scoring.use_cases.windows import read_histories
 from shared.events import Delivery
 from shared.events.interaction import RetentionOutcomeRecorded
-from shared.events.scoring import AlertClosure, ChurnAlertClosed, ChurnAlertRaised
+from shared.events.scoring import AlertClosure, AlertEnding, ChurnAlertClosed, ChurnAlertRaised
 from shared.ids import derived_id
 from shared.messaging.outbox import publish
+from shared.scope import customer_scope
 
 
 class Case(NamedTuple):
@@ -83,7 +84,7 @@ async def follow_alerts(
         changes.compare(case, rows, alerts, recorded)
         if case.points and case.points[-1] >= threshold:
             last_day = case.first_day + len(case.points) - 1
-            if any(alert.closed == last_day and alert.closure == RECOVERY for alert in alerts):
+            if any(alert.closed == last_day and alert.closure in REOPENING for alert in alerts):
                 again.touch(case.customer_id, date.fromordinal(last_day + 1))
     await changes.write(session)
     changes.publish(session, cause)
@@ -242,14 +243,14 @@ class _Changes:
     def publish(self, session: AsyncSession, cause: Delivery[Any] | None) -> None:
         for row in self._withdrawn:
             if row.closed_on is None:
-                self._publish_closed(session, row, AlertClosure.RECOVERY, self._rules.end_of(row.raised_on), cause)
+                self._publish_closed(session, row, AlertEnding.RECOVERY, self._rules.end_of(row.raised_on), cause)
         ended = [change.row for change in self._ended]
         raised = [*(change.row for change in self._reopened), *self._raised]
         for row in sorted([*ended, *raised], key=lambda row: row.raised_on):
             if row in raised:
                 self._publish_raised(session, row, cause)
             if row.closure is not None and row.closed_at is not None:
-                self._publish_closed(session, row, AlertClosure(row.closure), row.closed_at, cause)
+                self._publish_closed(session, row, AlertEnding(row.closure), row.closed_at, cause)
 
     def _publish_raised(self, session: AsyncSession, row: ChurnAlert, cause: Delivery[Any] | None) -> None:
         event = ChurnAlertRaised(
@@ -265,17 +266,30 @@ class _Changes:
         publish(session, event, cause=cause, step=f"{row.alert_id} raised", occurred_at=occurred_at)
 
     def _publish_closed(
-        self, session: AsyncSession, row: ChurnAlert, closure: AlertClosure, at: datetime, cause: Delivery[Any] | None
+        self, session: AsyncSession, row: ChurnAlert, ending: AlertEnding, at: datetime, cause: Delivery[Any] | None
     ) -> None:
-        event = ChurnAlertClosed(
-            customer_id=row.customer_id,
-            alert_id=row.alert_id,
-            closed_at=at,
-            closure=closure,
-            is_historic=row.is_historic,
-        )
-        occurred_at = min(at, self._rules.clock())
-        publish(session, event, cause=cause, step=f"{row.alert_id} closed", occurred_at=occurred_at)
+        publish_closed(session, row, ending, at, cause, now=self._rules.clock())
+
+
+def publish_closed(
+    session: AsyncSession,
+    row: ChurnAlert,
+    ending: AlertEnding,
+    at: datetime,
+    cause: Delivery[Any] | None,
+    *,
+    now: datetime,
+) -> None:
+    restricted = ending is AlertEnding.RESTRICTION
+    event = ChurnAlertClosed(
+        customer_id=row.customer_id,
+        alert_id=row.alert_id,
+        closed_at=at,
+        closure=AlertClosure.DEPARTURE if restricted else AlertClosure(ending),
+        is_historic=row.is_historic,
+        ending=ending if restricted else None,
+    )
+    publish(session, event, cause=cause, step=f"{row.alert_id} closed", occurred_at=min(at, now))
 
 
 async def record_outcomes(
@@ -319,7 +333,10 @@ async def review_open_day(
     histories = dict(zip(customers, await read_histories(session, customers), strict=True))
     scores = await session.scalars(
         select(CustomerScore)
-        .where(is_among(CustomerScore.customer_id, customers))
+        .where(
+            is_among(CustomerScore.customer_id, customers),
+            CustomerScore.customer_id.not_in(select(customer_scope.c.customer_id).where(customer_scope.c.restricted)),
+        )
         .execution_options(populate_existing=True)
     )
     cases = []

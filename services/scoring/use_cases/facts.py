@@ -16,6 +16,7 @@ from services.scoring.domain import history
 from services.scoring.models import Account, CustomerFact
 from services.scoring.use_cases.arrays import date_array, is_among, uuid_array
 from services.scoring.use_cases.due import Days, mark_due
+from services.scoring.use_cases.restrictions import Changed, follow_restrictions, restricted_among
 from services.scoring.use_cases.rules import Rules
 from shared.events import Delivery
 from shared.events.corebanking import ComplaintOutcome, LifeEventKind
@@ -242,18 +243,25 @@ def _touched_by_account(before: Account, after: AccountChanged) -> list[date | N
     return []
 
 
-async def follow_customer_state(session: AsyncSession, deliveries: Sequence[Delivery[CustomerChanged]]) -> None:
-    """Keeps who looks after a customer, and whether they have left."""
+async def follow_customer_state(
+    session: AsyncSession, deliveries: Sequence[Delivery[CustomerChanged]], rules: Rules
+) -> None:
+    """Keeps who looks after a customer, whether they have left, and whether they are restricted."""
     partition = deliveries[0].partition
     days = Days(sorted({delivery.event.customer_id for delivery in deliveries}))
     await mark_due(session, partition, days.first)
     before = await _departures(session, list(days.first))
+    were_restricted = await restricted_among(session, list(days.first))
     await follow_customers(session, deliveries)
     after = await _departures(session, list(days.first))
     for customer_id in days.first:
         if before.get(customer_id) != after.get(customer_id):
             days.touch(customer_id, before.get(customer_id), after.get(customer_id))
     await mark_due(session, partition, days.touched)
+    restricted = await restricted_among(session, list(days.first))
+    changed = Changed(restricted - were_restricted, were_restricted - restricted)
+    if any(changed):
+        await follow_restrictions(session, changed, rules, deliveries[-1])
 
 
 async def _departures(session: AsyncSession, customer_ids: Sequence[UUID]) -> dict[UUID, date | None]:

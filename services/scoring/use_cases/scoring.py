@@ -62,6 +62,7 @@ _DUE = text(
     " b.first_closed_on, b.last_closed_on"
     " from customer_score s join business_day b on b.partition = s.partition"
     " where s.partition = :partition and s.due_on <= b.last_closed_on"
+    " and not exists (select from customer_scope c where c.customer_id = s.customer_id and c.restricted)"
     " order by s.due_on, s.customer_id limit :most for update of s skip locked"
 )
 
@@ -115,7 +116,8 @@ async def score_backlog(database: Database, rules: Rules) -> None:
 
 _BACKLOG = text(
     "select b.partition, b.last_closed_on from business_day b where exists"
-    " (select 1 from customer_score s where s.partition = b.partition and s.due_on <= b.last_closed_on)"
+    " (select 1 from customer_score s where s.partition = b.partition and s.due_on <= b.last_closed_on"
+    "  and not exists (select from customer_scope c where c.customer_id = s.customer_id and c.restricted))"
 )
 _IS_QUIET = text("select moved_at <= now() - cast(:pause as interval) from business_day where partition = :partition")
 
