@@ -112,12 +112,12 @@ def main() -> None:
         ratios=ratios(rounds),
         latency=latency,
     )
-    if given.publish:
-        publish_results(results)
     for name in rounds[0]:
         print(line(name, [each[name] for each in rounds]))
     for level in latency.levels:
         print(told(level))
+    if given.publish:
+        publish_results(results)
     print(f"took {monotonic() - began:,.0f} s")
     print(json.dumps(last_line(results)))
 
