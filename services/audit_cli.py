@@ -18,11 +18,11 @@ from services.demo.tokens import TokenRefused, ask_for_token
 from services.distributed import database_settings
 from shared.audit.checkpoints import Checkpoint, take_checkpoint
 from shared.audit.exports import verify_export
-from shared.audit.keys import AuditKeys, UnfitAuditKeys
 from shared.audit.retention import DoesNotVerify, drop_before
 from shared.audit.verification import Fault, Verified, verify_service
 from shared.clock import system_clock
 from shared.embedded_postgres import start_postgres
+from shared.keyring import AuditKeys, UnfitKeys
 from shared.settings import PlatformSettings
 
 app = typer.Typer(no_args_is_help=True, help="Who read or changed whose record: verifies it, signs it, drops it.")
@@ -173,7 +173,7 @@ def _keys() -> AuditKeys:
     file = settings.audit_keys_file or (own if settings.audit_keys is None else None)
     try:
         return AuditKeys.read(settings.audit_keys, file)
-    except UnfitAuditKeys as fault:
+    except UnfitKeys as fault:
         raise _refuse(f"{fault}.") from None
 
 

@@ -9,14 +9,15 @@ from services.catalog import compose
 from services.serving import Server, collect_rarely, end_streams, listen
 from services.startup import UnfitSettings, refuse_unfit_settings
 from shared import telemetry
-from shared.audit.keys import AuditKeys, UnfitAuditKeys
 from shared.auth.demo_issuer import DemoIssuer, create_issuer_app
 from shared.auth.tokens import IssuerKeys, TokenVerifier
 from shared.database import Database
 from shared.events import TOPICS
+from shared.keyring import AuditKeys, MasterKeyring, UnfitKeys
 from shared.messaging.kafka import KafkaPublisher, KafkaSource, create_topics
 from shared.messaging.kafka_connection import kafka_connection
 from shared.migrations import migrate
+from shared.sealing.master_keys import LocalMasterKeys
 from shared.secret_files import Settings
 from shared.service import Platform, build_app
 from shared.settings import PlatformSettings
@@ -48,7 +49,8 @@ async def serve_service(name: str, settings: PlatformSettings, host: str, port: 
         raise SystemExit("branchline: BRANCHLINE_KAFKA is not set; a service by itself needs Kafka.")
     try:
         audit_keys = AuditKeys.read(settings.audit_keys, settings.audit_keys_file)
-    except UnfitAuditKeys as fault:
+        master_keys = LocalMasterKeys(MasterKeyring.read(settings.master_keys, settings.master_keys_file))
+    except UnfitKeys as fault:
         raise SystemExit(f"branchline: {fault}.") from None
     urls = database_settings(name)
     service = compose(name, settings)
@@ -66,6 +68,7 @@ async def serve_service(name: str, settings: PlatformSettings, host: str, port: 
         source=lambda: KafkaSource(kafka),
         watchdog=Watchdog(),
         audit_keys=audit_keys,
+        master_keys=master_keys,
     )
     app = build_app(service, database, platform)
     collect_rarely()
@@ -74,8 +77,10 @@ async def serve_service(name: str, settings: PlatformSettings, host: str, port: 
 
 
 async def migrate_all(services: Sequence[str], settings: PlatformSettings, revision: str) -> None:
+    stated = settings.master_keys or settings.master_keys_file
+    master_keys = MasterKeyring.read(settings.master_keys, settings.master_keys_file) if stated else None
     for service in services:
-        await migrate(service, database_settings(service).database_url, revision)
+        await migrate(service, database_settings(service).database_url, revision, master_keys=master_keys)
     kafka = kafka_connection(settings)
     if kafka is not None:
         await create_topics(kafka, TOPICS, settings.partitions)

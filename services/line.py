@@ -10,15 +10,16 @@ from starlette.types import ASGIApp
 from services.catalog import SERVICES, compose
 from services.demo.gateway import create_gateway
 from services.notification.settings import NotificationSettings
-from shared.audit.keys import AuditKeys
 from shared.auth.demo_issuer import DemoIssuer, create_issuer_app
 from shared.auth.tokens import IssuerKeys, TokenVerifier
 from shared.clock import Clock, system_clock
 from shared.database import Database
 from shared.embedded_postgres import EmbeddedPostgres
+from shared.keyring import AuditKeys, MasterKeyring
 from shared.messaging.consumer import Source
 from shared.messaging.records import Publisher
 from shared.migrations import migrate
+from shared.sealing.master_keys import MasterKeys
 from shared.service import Platform, Service, build_app
 from shared.settings import PlatformSettings
 
@@ -43,13 +44,15 @@ class Line:
     gateway: ASGIApp
 
 
-async def provision(postgres: EmbeddedPostgres, prefix: str = "") -> dict[str, Database]:
+async def provision(
+    postgres: EmbeddedPostgres, prefix: str = "", *, master_keys: MasterKeyring | None = None
+) -> dict[str, Database]:
     """A migrated database of each service with its two roles."""
     databases = {}
     for service in SERVICES:
         name, requests = f"{prefix}{service}", f"{service}_api"
         postgres.provision(name, service, requests)
-        await migrate(service, postgres.url(service, name))
+        await migrate(service, postgres.url(service, name), master_keys=master_keys)
         databases[service] = Database(postgres.url(service, name), postgres.url(requests, name))
     return databases
 
@@ -63,6 +66,7 @@ async def running_line(
     mails: ASGIApp,
     *,
     audit_keys: AuditKeys,
+    master_keys: MasterKeys,
     notification: NotificationSettings,
     clock: Clock = system_clock,
 ) -> AsyncIterator[Line]:
@@ -74,6 +78,7 @@ async def running_line(
         publisher=transport.publisher,
         source=transport.source,
         audit_keys=audit_keys,
+        master_keys=master_keys,
         clock=clock,
     )
     services = {name: compose(name, settings, notification=notification, clock=clock) for name in SERVICES}

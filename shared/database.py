@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from shared.audit.records import Outcome
 from shared.audit.unattended import Recorder, access_of
 from shared.messaging.outbox import OutboxSignal, write_outbox
+from shared.sealing.data_keys import DATA_KEYS, DataKeys
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -69,13 +70,15 @@ class Database:
         self.jobs = _engine(jobs_url, pool_size, SETTINGS)
         self.requests = _engine(requests_url, pool_size, (*SETTINGS, *REQUESTS_SETTINGS))
         self.outbox_written = OutboxSignal()
+        self.data_keys: DataKeys | None = None
+        """What the service seals customers' values with; a service sets it where it is put together."""
         self.audit: Recorder | None = None
         """Who records the changes of deliveries and jobs; a service sets it where it is put together."""
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
         """One transaction of a delivery or a job: it is recorded, its events are written, then all of it commits."""
-        async with AsyncSession(self.jobs, expire_on_commit=False) as session:
+        async with AsyncSession(self.jobs, expire_on_commit=False, info={DATA_KEYS: self.data_keys}) as session:
             yield session
             access = access_of(self.audit.service, session) if self.audit else None
             wrote = await write_outbox(session)

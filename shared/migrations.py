@@ -17,7 +17,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from shared import scope, visibility
 from shared.audit import tables as audit
+from shared.keyring import MasterKeyring
 from shared.messaging import tables as messaging
+from shared.sealing import data_keys
+from shared.sealing.master_keys import LocalMasterKeys, MasterKeys
 from shared.web import idempotency
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,7 +57,7 @@ def _run(connection: Connection, targets: Sequence[MetaData]) -> None:
 
 
 def shared_metadata() -> list[MetaData]:
-    return [messaging.metadata, idempotency.metadata, scope.metadata, audit.metadata]
+    return [messaging.metadata, idempotency.metadata, scope.metadata, audit.metadata, data_keys.metadata]
 
 
 def alembic_config(service: str) -> Config:
@@ -64,18 +67,30 @@ def alembic_config(service: str) -> Config:
     return config
 
 
-async def migrate(service: str, url: str, revision: str = "head") -> None:
-    """Brings a service's database to `revision`, up or down; `url` is the owner's."""
+async def migrate(service: str, url: str, revision: str = "head", *, master_keys: MasterKeyring | None = None) -> None:
+    """Brings a service's database to `revision`, up or down; `url` is the owner's.
+
+    `master_keys` are for migrations that seal what was not, or open what was; an empty database needs none.
+    """
 
     def run(connection: Connection) -> None:
         config = alembic_config(service)
         config.attributes["connection"] = connection
+        config.attributes["master_keys"] = LocalMasterKeys(master_keys) if master_keys else None
         if revision == "head" or not revision.startswith(("-", "base")):
             command.upgrade(config, revision)
         else:
             command.downgrade(config, revision)
 
     await _with_connection(url, run)
+
+
+def master_keys_of_migration() -> MasterKeys:
+    """Raises CommandError when `migrate` was given none."""
+    keys: MasterKeys | None = context.config.attributes.get("master_keys")
+    if keys is None:
+        raise CommandError("there are customers' names to seal or open: set BRANCHLINE_MASTER_KEYS or its _FILE")
+    return keys
 
 
 async def check(service: str, url: str) -> None:

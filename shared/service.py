@@ -12,7 +12,6 @@ from fastapi import APIRouter, FastAPI
 from sqlalchemy import text
 
 from shared.audit.checkpoints import EVERY_SECONDS, note_heads
-from shared.audit.keys import AuditKeys
 from shared.audit.retention import make_partitions
 from shared.audit.unattended import working_at
 from shared.audit.writer import AuditWriter
@@ -20,6 +19,7 @@ from shared.auth.tokens import TokenVerifier
 from shared.clock import Clock, system_clock
 from shared.database import Database
 from shared.jobs import forget_what_is_past
+from shared.keyring import AuditKeys
 from shared.messaging import metrics
 from shared.messaging.consumer import Consumer, Source
 from shared.messaging.monitor import Monitor
@@ -27,6 +27,8 @@ from shared.messaging.parking_limit import ParkingLimit
 from shared.messaging.records import Publisher
 from shared.messaging.relay import Relay
 from shared.messaging.subscriptions import Subscriptions
+from shared.sealing.data_keys import DataKeys
+from shared.sealing.master_keys import MasterKeys
 from shared.settings import PlatformSettings
 from shared.watchdog import Watchdog
 from shared.web.app import create_api
@@ -72,6 +74,7 @@ class Platform:
     publisher: Publisher
     source: Callable[[], Source]
     audit_keys: AuditKeys
+    master_keys: MasterKeys
     clock: Clock = system_clock
     drain_seconds: float = 10.0
     watchdog: Watchdog | None = None
@@ -127,6 +130,7 @@ def build_app(service: Service, database: Database, platform: Platform, *, backg
     tasks = Background(service.name)
     audit = AuditWriter(service.name, database.requests.url, platform.audit_keys, platform.clock)
     database.audit = audit
+    database.data_keys = DataKeys(platform.master_keys)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

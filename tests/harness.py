@@ -11,17 +11,19 @@ import httpx
 from asgi_lifespan import LifespanManager
 from sqlalchemy import text
 
-from shared.audit.keys import AuditKeys
 from shared.auth.principal import Principal, Role
 from shared.database import Database
 from shared.events import EVENT_TYPES, Event, decode, encode
 from shared.ids import new_id
+from shared.keyring import AuditKeys
 from shared.messaging.consumer import Consumer, Positions
 from shared.messaging.partitioning import partition_of
 from shared.messaging.positions import LogIdentity
 from shared.messaging.records import Batch, Outgoing, Record, TopicPartition, event_headers
+from shared.sealing.master_keys import LocalMasterKeys
 from shared.service import Platform, Service, build_app
 from shared.settings import PlatformSettings
+from tests.keys import MASTER_KEYS
 
 E = TypeVar("E", bound=Event)
 
@@ -162,6 +164,7 @@ async def under_test(
         publisher=broker,
         source=lambda: broker,
         audit_keys=audit_keys or AuditKeys.generate(),
+        master_keys=LocalMasterKeys(MASTER_KEYS),
     )
     app = build_app(service, database, platform, background=False)
     async with LifespanManager(app):

@@ -1,4 +1,4 @@
-"""Tables of the customer service. Personal data lives in `customer` and nowhere else in Branchline."""
+"""Tables of the customer service. Personal data lives in `customer`, sealed, and nowhere else in Branchline."""
 
 from datetime import date, datetime
 from uuid import UUID
@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import DateTime
 
+from services.customer.domain.personal import PersonalDetails
 from shared.database import service_metadata
 
 CodePointText = Text(collation="C")
@@ -51,7 +52,6 @@ class Customer(Base):
     __table_args__ = (
         UniqueConstraint("source", "party_id"),
         Index("ix_customer_customer_number", "customer_number", "customer_id"),
-        Index("ix_customer_name_key", "name_key", "customer_id"),
     )
 
     customer_id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -67,21 +67,51 @@ class Customer(Base):
     is_assigned_here: Mapped[bool] = mapped_column(
         comment="the core's managers no longer count", server_default="false"
     )
-    name: Mapped[str | None]
-    name_key: Mapped[str | None] = mapped_column(
-        CodePointText, comment="the name as it is searched: case folded, one space"
-    )
-    birth_on: Mapped[date | None]
-    phone: Mapped[str | None]
-    phone_key: Mapped[str | None] = mapped_column(index=True, comment="its digits, by which it is searched")
-    email: Mapped[str | None]
-    address: Mapped[str | None]
+    sealed: Mapped[bytes | None] = mapped_column(LargeBinary, comment="the personal details, under the customer's key")
     household_id: Mapped[str | None]
     customer_since: Mapped[date | None]
     left_on: Mapped[date | None]
     restricted_at: Mapped[datetime | None] = mapped_column(comment="from when on only head office sees the customer")
     restriction_reason: Mapped[str | None]
     updated_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+
+    personal = PersonalDetails()
+    """What is sealed, once it is opened."""
+
+    @property
+    def name(self) -> str | None:
+        return self.personal.name
+
+    @property
+    def birth_on(self) -> date | None:
+        return self.personal.birth_on
+
+    @property
+    def phone(self) -> str | None:
+        return self.personal.phone
+
+    @property
+    def email(self) -> str | None:
+        return self.personal.email
+
+    @property
+    def address(self) -> str | None:
+        return self.personal.address
+
+    @property
+    def document_number(self) -> str | None:
+        return self.personal.document_number
+
+
+class CustomerToken(Base):
+    """What customers are found by, though it is sealed: see shared/sealing/blind_index.py."""
+
+    __tablename__ = "customer_token"
+
+    token: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    customer_id: Mapped[UUID] = mapped_column(
+        ForeignKey("customer.customer_id", ondelete="cascade"), primary_key=True, index=True
+    )
 
 
 class Account(Base):

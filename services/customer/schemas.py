@@ -37,6 +37,7 @@ class CustomerRead(Read):
     phone: str | None = Field(examples=["+00 555 0142"])
     email: str | None = Field(examples=["customer@example.invalid"])
     address: str | None
+    document_number: str | None = Field(description="Of the identity document.")
     branch_id: str = Field(examples=["B01"])
     manager_id: str | None = Field(examples=["M0107"])
     deputy_manager_id: str | None
@@ -53,8 +54,8 @@ class CustomerSearch(Body):
     """A body, not a query string: names and phones do not belong into logs of addresses."""
 
     query: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)] = Field(
-        description="The beginning of a name (one character may be a family name) or of a customer number, or a whole"
-        " phone number.",
+        description="A part of a name (one character may be a family name), the beginning of a customer number, or the"
+        " whole of a phone number or an identity document's.",
         examples=["lin"],
     )
 

@@ -43,7 +43,12 @@ class Home:
     def audit_keys(self) -> Path:
         return self.folder / "audit.keys"
 
-    def write_secret(self, path: Path, secret: str) -> None:
+    @property
+    def master_keys(self) -> Path:
+        return self.folder / "master.keys"
+
+    @staticmethod
+    def write_secret(path: Path, secret: str) -> None:
         """For this user's eyes only."""
         draft = path.with_suffix(".new")
         draft.touch(mode=0o600)

@@ -3,8 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
 from subprocess import SubprocessError
+from typing import TypeVar
 
+from pydantic import SecretStr
 from rich.console import Console
 
 from services.demo.home import Home
@@ -13,12 +16,13 @@ from services.line import Transport, provision, running_line
 from services.notification.settings import NotificationSettings, SmtpTls
 from services.serving import Server, collect_rarely, end_streams, listen
 from shared import telemetry
-from shared.audit.keys import AuditKeys
 from shared.auth.demo_issuer import DemoIssuer
 from shared.embedded_postgres import EmbeddedPostgres, start_postgres
 from shared.events import TOPICS
+from shared.keyring import AuditKeys, Keyring, MasterKeyring
 from shared.mail_sink import create_mail_app, smtp_sink
 from shared.messaging.embedded import PARTITIONS, EmbeddedLog, EmbeddedSource
+from shared.sealing.master_keys import LocalMasterKeys
 from shared.settings import Environment, PlatformSettings
 
 LOOK_AFTER_POSTGRES_SECONDS = 2.0
@@ -48,13 +52,16 @@ def demo_issuer(settings: PlatformSettings, home: Home) -> DemoIssuer:
     )
 
 
-def demo_audit_keys(settings: PlatformSettings, home: Home) -> AuditKeys:
+K = TypeVar("K", bound=Keyring)
+
+
+def demo_keys(kind: type[K], stated: SecretStr | None, file: Path | None, own: Path) -> K:
     """Those that are set, or this demo's own, made at its first start."""
-    if settings.audit_keys is None and settings.audit_keys_file is None:
-        if not home.audit_keys.exists():
-            home.write_secret(home.audit_keys, AuditKeys.generate("demo").written())
-        return AuditKeys.read(None, home.audit_keys)
-    return AuditKeys.read(settings.audit_keys, settings.audit_keys_file)
+    if stated is None and file is None:
+        if not own.exists():
+            Home.write_secret(own, kind.generate("demo").written())
+        return kind.read(None, own)
+    return kind.read(stated, file)
 
 
 async def run_demo(settings: PlatformSettings, home: Home, console: Console) -> None:
@@ -67,7 +74,8 @@ async def run_demo(settings: PlatformSettings, home: Home, console: Console) -> 
         console.print("Starting PostgreSQL and the four services …", style="dim")
         postgres = await asyncio.to_thread(start_postgres, home.postgres)
         stack.push_async_callback(asyncio.to_thread, postgres.stop)
-        databases = await provision(postgres)
+        master_keys = demo_keys(MasterKeyring, settings.master_keys, settings.master_keys_file, home.master_keys)
+        databases = await provision(postgres, master_keys=master_keys)
         await asyncio.to_thread(postgres.provision, "log", "log")
         await stack.enter_async_context(_kept_running(postgres, console))
         log = await stack.enter_async_context(_log(postgres.url("log", "log")))
@@ -79,7 +87,8 @@ async def run_demo(settings: PlatformSettings, home: Home, console: Console) -> 
                 databases,
                 Transport(log, lambda: EmbeddedSource(log)),
                 create_mail_app(home.mails),
-                audit_keys=demo_audit_keys(settings, home),
+                audit_keys=demo_keys(AuditKeys, settings.audit_keys, settings.audit_keys_file, home.audit_keys),
+                master_keys=LocalMasterKeys(master_keys),
                 notification=NotificationSettings(smtp_port=smtp_port, smtp_tls=SmtpTls.NONE),
             )
         )

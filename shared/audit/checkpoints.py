@@ -10,8 +10,8 @@ import msgspec
 import psycopg
 import structlog
 
-from shared.audit.keys import AuditKeys
 from shared.audit.records import Access, canonical, own_access, position
+from shared.keyring import AuditKeys
 
 log = structlog.get_logger(__name__)
 

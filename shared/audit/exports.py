@@ -13,9 +13,9 @@ from sqlalchemy import ColumnElement, and_, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.audit.checkpoints import ExportEnd, ForgedCheckpoint, Head, check_export_end, check_signature
-from shared.audit.keys import AuditKeys
 from shared.audit.records import COLUMNS, Row, canonical, row_mac
 from shared.audit.tables import audit_chain, audit_record
+from shared.keyring import AuditKeys
 
 PAGE = 1_000
 

@@ -5,11 +5,11 @@ from datetime import UTC, date, datetime
 import psycopg
 from psycopg import sql
 
-from shared.audit.keys import AuditKeys
 from shared.audit.records import own_access, position
 from shared.audit.verification import Verified, verify_service
 from shared.audit.writer import AuditWriter
 from shared.clock import Clock
+from shared.keyring import AuditKeys
 
 DROPPED = "audit.dropped"
 MONTHS_AHEAD = 3

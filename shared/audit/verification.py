@@ -11,8 +11,8 @@ from uuid import UUID
 import psycopg
 
 from shared.audit.checkpoints import Checkpoint, ForgedCheckpoint, check_signature
-from shared.audit.keys import AuditKeys
 from shared.audit.records import COLUMNS, ChainOpening, Row, canonical, opening_mac, row_mac
+from shared.keyring import AuditKeys
 
 FETCH = 2_000
 """Rows at a time."""

@@ -19,7 +19,6 @@ import structlog
 from sqlalchemy.engine import URL
 
 from shared.audit.checkpoints import ExportEnd, Head, sign_checkpoint, sign_export_end
-from shared.audit.keys import AuditKeys
 from shared.audit.metrics import BATCHES, ROWS, UNRECORDED
 from shared.audit.records import (
     COLUMNS,
@@ -34,6 +33,7 @@ from shared.audit.records import (
 )
 from shared.clock import Clock, system_clock
 from shared.ids import new_id
+from shared.keyring import AuditKeys
 from shared.messaging.faults import Away
 
 log = structlog.get_logger(__name__)

@@ -126,6 +126,7 @@ class PartyRecorded(CoreBankingEvent, frozen=True, kw_only=True, omit_defaults=T
     phone: Annotated[str, Meta(max_length=40)] | None = None
     email: Annotated[str, Meta(max_length=254)] | None = None
     address: Annotated[str, Meta(max_length=500)] | None = None
+    document_number: Annotated[str, Meta(max_length=64, description="Of the identity document.")] | None = None
     household_id: BankId | None = None
     manager_id: BankId | None = None
     deputy_manager_id: BankId | None = None

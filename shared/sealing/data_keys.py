@@ -30,9 +30,15 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from shared.sealing.blind_index import BlindIndex
 from shared.sealing.master_keys import KEY_BYTES, NONCE_BYTES, MasterKeys, NotOpened, WrappedKey
 
 VERSION = b"\x01"
+INDEX = "index"
+"""The service's key whose tokens are searched."""
+DATA_KEYS = "data_keys"
+"""Where a session has them."""
+_MADE = "made_index_key"
 
 metadata = MetaData()
 
@@ -47,9 +53,17 @@ data_key = Table(
     Index("ix_data_key_master_key_id", "master_key_id"),
 )
 
+service_key = Table(
+    "service_key",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("master_key_id", Text, nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+)
 
-class Erased(Exception):
-    """The customer's key was destroyed; nothing about them is kept any more."""
+
+class Keyless(Exception):
+    """Nobody has given the session keys: its database was opened without master keys."""
 
 
 class DataKey:
@@ -88,6 +102,7 @@ class DataKeys:
     def __init__(self, master_keys: MasterKeys) -> None:
         self._master_keys = master_keys
         self._opened: OrderedDict[tuple[UUID, bytes], DataKey] = OrderedDict()
+        self._index: BlindIndex | None = None
 
     async def find(self, session: AsyncSession, customer_ids: Iterable[UUID]) -> dict[UUID, DataKey]:
         """Those that there are. The row is read each time: a key that was destroyed is not found, cached or not."""
@@ -129,6 +144,10 @@ class DataKeys:
 
     async def rewrap(self, session: AsyncSession, limit: int = 1_000) -> int:
         """Wraps up to `limit` keys that another master key wrapped with the current one; returns how many."""
+        rewrapped = await self._rewrap_customers(session, limit)
+        return rewrapped or await self._rewrap_service(session)
+
+    async def _rewrap_customers(self, session: AsyncSession, limit: int) -> int:
         rows = (
             await session.execute(
                 select(data_key.c.customer_id, data_key.c.master_key_id, data_key.c.wrapped)
@@ -148,6 +167,41 @@ class DataKeys:
             )
         return len(rows)
 
+    async def _rewrap_service(self, session: AsyncSession) -> int:
+        rows = (
+            await session.execute(
+                select(service_key).where(service_key.c.master_key_id != self._master_keys.current_id).with_for_update()
+            )
+        ).all()
+        keys = await self._master_keys.unwrap([(WrappedKey(r.master_key_id, r.wrapped), r.name.encode()) for r in rows])
+        wrapped = await self._master_keys.wrap([(key, r.name.encode()) for key, r in zip(keys, rows, strict=True)])
+        for row, new in zip(rows, wrapped, strict=True):
+            await session.execute(update(service_key).where(service_key.c.name == row.name).values(new._asdict()))
+        return len(rows)
+
+    async def find_index(self, session: AsyncSession) -> BlindIndex | None:
+        """The service's blind index; None while nothing is in it."""
+        if self._index is None:
+            kept = (await session.execute(select(service_key).where(service_key.c.name == INDEX))).one_or_none()
+            if kept is None:
+                return None
+            (key,) = await self._master_keys.unwrap([(WrappedKey(kept.master_key_id, kept.wrapped), INDEX.encode())])
+            if _MADE in session.info:  # may yet be rolled back
+                return BlindIndex(key)
+            self._index = BlindIndex(key)
+        return self._index
+
+    async def make_index(self, session: AsyncSession) -> BlindIndex:
+        """The service's blind index. Its key is made when there is none, and wrapped like the customers'."""
+        index = await self.find_index(session)
+        if index is None:
+            (made,) = await self._master_keys.wrap([(secrets.token_bytes(KEY_BYTES), INDEX.encode())])
+            session.info[_MADE] = True
+            await session.execute(insert(service_key).values(name=INDEX, **made._asdict()).on_conflict_do_nothing())
+            index = await self.find_index(session)
+        assert index is not None
+        return index
+
     async def _open(self, wrapped: dict[UUID, WrappedKey]) -> dict[UUID, DataKey]:
         opened: dict[UUID, DataKey] = {}
         unopened: list[tuple[WrappedKey, bytes]] = []
@@ -163,3 +217,11 @@ class DataKeys:
         while len(self._opened) > self.CACHED:
             self._opened.popitem(last=False)
         return opened
+
+
+def keys_of(session: AsyncSession) -> DataKeys:
+    """Those of the session's database. Raises Keyless."""
+    keys: DataKeys | None = session.info.get(DATA_KEYS)
+    if keys is None:
+        raise Keyless
+    return keys

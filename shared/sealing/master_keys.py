@@ -5,15 +5,14 @@ putting a new one before it, wrapping the data keys again (`branchline rewrap-ke
 what the data keys seal is not touched.
 """
 
-import base64
-import binascii
-import re
 import secrets
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from shared.keyring import MasterKeyring
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -51,31 +50,9 @@ class MasterKeys(Protocol):
 class LocalMasterKeys:
     """AES-256-GCM with master keys that this process holds."""
 
-    def __init__(self, keys: dict[str, bytes]) -> None:
-        """The first one wraps. Raises ValueError for none, and for one that is not 32 bytes or plainly not random."""
-        for name, key in keys.items():
-            if len(key) != KEY_BYTES:
-                raise ValueError(f"the master key {name} has {len(key)} bytes, not {KEY_BYTES}")
-            if len(set(key)) < KEY_BYTES // 2:
-                raise ValueError(f"the master key {name} is not random")
-        if not keys:
-            raise ValueError("there is no master key")
-        self._current_id = next(iter(keys))
-        self._ciphers = {name: AESGCM(key) for name, key in keys.items()}
-
-    @classmethod
-    def parse(cls, text: str) -> "LocalMasterKeys":
-        """`id:base64` of each, separated by commas or line breaks. Raises ValueError, which quotes no key."""
-        keys: dict[str, bytes] = {}
-        for number, entry in enumerate(filter(None, re.split(r"[,\s]+", text)), start=1):
-            name, found, encoded = entry.partition(":")
-            if not found or not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name) or name in keys:
-                raise ValueError(f"master key {number} is not written as id:base64, each id once")
-            try:
-                keys[name] = base64.b64decode(encoded, validate=True)
-            except binascii.Error:
-                raise ValueError(f"the master key {name} is not base64") from None
-        return cls(keys)
+    def __init__(self, keyring: MasterKeyring) -> None:
+        self._current_id = keyring.current
+        self._ciphers = {name: AESGCM(key) for name, key in keyring.keys.items()}
 
     @property
     def current_id(self) -> str:
@@ -100,8 +77,3 @@ class LocalMasterKeys:
             except (InvalidTag, ValueError):
                 raise NotOpened(f"a data key wrapped by {master_key_id} does not open") from None
         return keys
-
-
-def new_master_key(name: str) -> str:
-    """A random one, as `parse` reads it."""
-    return f"{name}:{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}"

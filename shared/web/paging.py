@@ -16,7 +16,7 @@ import base64
 import binascii
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -118,16 +118,27 @@ class PageRequest:
         return ",".join(("-" if key.descending else "") + key.name for key in self.keys)
 
     async def of(
-        self, session: AsyncSession, statement: Select[*tuple[Any, ...]], read: Callable[[Any], Item]
+        self,
+        session: AsyncSession,
+        statement: Select[*tuple[Any, ...]],
+        read: Callable[[Any], Item],
+        *,
+        complete: Callable[[AsyncSession, Sequence[Any]], Awaitable[None]] | None = None,
     ) -> Page[Item]:
-        """The page of what `statement` selects; `read` makes an item of an entity, or of a row if it selects more."""
+        """The page of what `statement` selects; `read` makes an item of an entity, or of a row if it selects more.
+
+        `complete` is first given all of them, for what one statement does for the whole page.
+        """
         width = len(statement.column_descriptions)
         columns = [key.expression.label(f"key_{index}") for index, key in enumerate(self.keys)]
         paged = statement.add_columns(*columns).order_by(None).order_by(*(key.ordered for key in self.keys))
         if self.after is not None:
             paged = paged.where(after_row(self.keys, self.after))
         rows = (await session.execute(paged.limit(self.limit + 1))).all()
-        items = [read(row[0] if width == 1 else row) for row in rows[: self.limit]]
+        found = [row[0] if width == 1 else row for row in rows[: self.limit]]
+        if complete is not None:
+            await complete(session, found)
+        items = [read(each) for each in found]
         more = len(rows) > self.limit
         return Page(items=items, next=self._cursor(rows[self.limit - 1][width:]) if more else None)
 

@@ -27,6 +27,7 @@ from shared.auth.principal import Principal
 from shared.clock import Clock, system_clock
 from shared.database import Database
 from shared.messaging.outbox import pending_keys, write_outbox
+from shared.sealing.data_keys import DATA_KEYS, DataKeys
 from shared.web.addresses import limited_as
 from shared.web.auditing import READS, AuditUnavailable, RequestAudit
 from shared.web.etag import NotModified, seen_tag
@@ -61,7 +62,11 @@ def _tell_for_whom(session: SyncSession, _: SessionTransaction, connection: Conn
 
 
 def open_session(
-    engine: AsyncEngine, actor: Principal, timeout_seconds: float, clock: Clock = system_clock
+    engine: AsyncEngine,
+    actor: Principal,
+    timeout_seconds: float,
+    clock: Clock = system_clock,
+    data_keys: DataKeys | None = None,
 ) -> AsyncSession:
     """A session that sees what `actor` may see; whoever opens it commits, or closes it and so rolls back."""
     settings = {
@@ -70,7 +75,7 @@ def open_session(
         "branch_id": actor.branch_id or "",
         "timeout": str(int(timeout_seconds * 1000)),
     }
-    info = {"settings": settings, "clock": clock}
+    info = {"settings": settings, "clock": clock, DATA_KEYS: data_keys}
     return AsyncSession(engine, expire_on_commit=False, sync_session_class=_ScopedSession, info=info)
 
 
@@ -87,7 +92,7 @@ async def _sessions(request: Request) -> Callable[[], AsyncSession]:
     state = request.app.state
     database: Database = state.database
     timeout = state.settings.request_timeout_seconds
-    return partial(open_session, database.requests, request.state.actor, timeout, state.clock)
+    return partial(open_session, database.requests, request.state.actor, timeout, state.clock, database.data_keys)
 
 
 Session = Annotated[AsyncSession, Depends(_session)]
@@ -175,7 +180,7 @@ class TransactionalRoute(APIRoute):
         database: Database = request.app.state.database
         engine = database.jobs if self.role == "jobs" else database.requests
         timeout = self.timeout_seconds or request.app.state.settings.request_timeout_seconds
-        async with open_session(engine, actor, timeout, request.app.state.clock) as session:
+        async with open_session(engine, actor, timeout, request.app.state.clock, database.data_keys) as session:
             request.state.session = session
             if self.creates and HEADER in request.headers:
                 now = request.app.state.clock()

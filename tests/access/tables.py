@@ -22,6 +22,8 @@ READ = frozenset({"select"})
 OF_EVERY_SERVICE: dict[str, Secured | Unsecured] = {
     "customer_scope": Secured(READ),
     "delegation": Secured(READ),
+    "data_key": Secured(frozenset({"select", "insert"})),
+    "service_key": Unsecured("the blind index's key, wrapped; nobody's record", READ),
     "outbox": Unsecured("written by requests, never read", frozenset({"insert"})),
     "idempotency_key": Unsecured(
         "found only by a hash of the caller and their key", frozenset({"select", "insert", "update", "delete"})
@@ -42,6 +44,7 @@ TABLES: dict[str, dict[str, Secured | Unsecured]] = {
     "customer": {
         **OF_EVERY_SERVICE,
         "customer": Secured(frozenset({"select", "update"})),
+        "customer_token": Secured(READ),
         "account": Secured(READ),
         "account_party": Secured(READ),
         "reconciliation_finding": Secured(READ),

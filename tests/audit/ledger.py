@@ -7,12 +7,12 @@ from uuid import UUID
 
 import psycopg
 
-from shared.audit.keys import AuditKeys
 from shared.audit.records import Access, Action, Outcome
 from shared.audit.verification import Verified, verify_service
 from shared.audit.writer import AuditWriter
 from shared.clock import Clock, system_clock
 from shared.database import Database
+from shared.keyring import AuditKeys
 
 KEYS = AuditKeys.generate("2026")
 

@@ -10,7 +10,7 @@ import pytest
 
 from services.customer.app import customer_service
 from shared.audit.exports import verify_export
-from shared.audit.keys import AuditKeys
+from shared.keyring import AuditKeys
 from tests.audit.ledger import KEYS
 from tests.conftest import NewDatabase
 from tests.customer.asking import HEAD_1, M1, M2, OFFICE, OPERATOR, get, two_branches

@@ -9,11 +9,11 @@ import psycopg
 import pytest
 
 from shared.audit.checkpoints import take_checkpoint
-from shared.audit.keys import AuditKeys
 from shared.audit.records import ChainOpening, Row, canonical, opening_mac, row_mac
 from shared.audit.writer import AuditWriter
 from shared.database import Database
 from shared.ids import new_id
+from shared.keyring import AuditKeys
 from tests.audit.ledger import KEYS, access, faults, rows, tamper, verify, writing
 from tests.conftest import NewDatabase
 

@@ -11,11 +11,11 @@ import pytest
 from pydantic import SecretStr
 
 from shared.audit.checkpoints import note_heads
-from shared.audit.keys import AuditKeys, UnfitAuditKeys
 from shared.audit.writer import AuditAway, AuditWriter
 from shared.clock import system_clock
 from shared.database import Database
 from shared.embedded_postgres import EmbeddedPostgres
+from shared.keyring import AuditKeys, UnfitKeys
 from tests.audit.ledger import KEYS, access, faults, rows, tamper, verify, writing
 from tests.conftest import NewDatabase
 
@@ -100,7 +100,7 @@ async def test_ends_that_were_noted_are_missed_when_they_are_cut_off(new_databas
 
 CRASHING = """
 import asyncio, sys
-from shared.audit.keys import AuditKeys
+from shared.keyring import AuditKeys
 from shared.audit.writer import AuditWriter
 from tests.audit.ledger import access
 from pydantic import SecretStr
@@ -151,7 +151,7 @@ async def test_what_was_confirmed_before_a_kill_is_there_and_verifies(new_databa
     ],
 )
 def test_a_missing_or_guessable_key_is_refused(stated: str | None, why: str) -> None:
-    with pytest.raises(UnfitAuditKeys, match=why):
+    with pytest.raises(UnfitKeys, match=why):
         AuditKeys.read(None if stated is None else SecretStr(stated), None)
 
 
@@ -161,5 +161,5 @@ def test_a_key_comes_from_a_file_too(tmp_path: Path) -> None:
     keys = AuditKeys.read(None, file)
     assert (keys.current, list(keys.keys)) == ("2026", ["2026", "2025"])
     assert KEYS.written().split(":")[1].strip() not in repr(keys)
-    with pytest.raises(UnfitAuditKeys, match="cannot be read"):
+    with pytest.raises(UnfitKeys, match="cannot be read"):
         AuditKeys.read(None, tmp_path / "none")

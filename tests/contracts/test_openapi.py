@@ -13,12 +13,14 @@ from services.catalog import SERVICES
 from services.documents.apis import JSON_TYPES, Operation, example_of, openapi, operations, schemas_of
 from services.documents.line import DocumentedLine
 from services.documents.words import NoExample
-from shared.audit.keys import AuditKeys
 from shared.database import Database
+from shared.keyring import AuditKeys
+from shared.sealing.master_keys import LocalMasterKeys
 from shared.service import Platform, build_app
 from shared.web.problems import problem_types
 from tests.contracts.references import unresolved
 from tests.harness import KnownTokens, NoBroker
+from tests.keys import MASTER_KEYS
 
 SNAKE_CASE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
@@ -49,6 +51,7 @@ async def test_what_is_documented_is_what_is_served(service: str, line: Document
         publisher=NoBroker(),
         source=NoBroker,
         audit_keys=AuditKeys.generate(),
+        master_keys=LocalMasterKeys(MASTER_KEYS),
     )
     served = openapi(build_app(line.services[service], database, platform, background=False))
     assert {**served, "info": {**served["info"], "version": "1"}} == document

@@ -15,19 +15,21 @@ import pytest
 from services.line import Line, Transport, provision, running_line
 from services.notification.settings import NotificationSettings, SmtpTls
 from services.serving import Server, end_streams, listen
-from shared.audit.keys import AuditKeys
 from shared.auth.demo_issuer import DemoIssuer
 from shared.embedded_postgres import EmbeddedPostgres
 from shared.events import TOPICS
 from shared.events.corebanking import BusinessDayClosed, CoreBankingEvent
 from shared.ids import new_id
+from shared.keyring import AuditKeys
 from shared.mail_sink import create_mail_app, smtp_sink
 from shared.messaging.embedded import EmbeddedLog, EmbeddedSource
 from shared.messaging.kafka import KafkaPublisher, KafkaSource, create_topics
 from shared.messaging.kafka_connection import KafkaConnection
 from shared.messaging.records import Publisher
+from shared.sealing.master_keys import LocalMasterKeys
 from shared.settings import Environment, PlatformSettings
 from tests.bank import NDJSON, branch, lines, manager_recorded
+from tests.keys import MASTER_KEYS
 
 T = TypeVar("T")
 
@@ -149,6 +151,7 @@ async def running_bank(postgres: EmbeddedPostgres, folder: Path, kafka: str | No
                 transport,
                 create_mail_app(folder),
                 audit_keys=AuditKeys.generate(),
+                master_keys=LocalMasterKeys(MASTER_KEYS),
                 notification=notification,
             )
         )

@@ -12,15 +12,17 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.audit.keys import AuditKeys
 from shared.events import Delivery
 from shared.events.customer import SurveyReported
+from shared.keyring import AuditKeys
 from shared.messaging.consumer import Consumer
 from shared.messaging.monitor import Monitor, Stalled
+from shared.sealing.master_keys import LocalMasterKeys
 from shared.service import Platform, Service, build_app
 from shared.settings import PlatformSettings
 from shared.watchdog import Watchdog
 from tests.harness import KnownTokens
+from tests.keys import MASTER_KEYS
 from tests.messaging.line import PARTITIONS, PATIENCE_SECONDS, Line, eventually, hearing, note, outgoing, sample, survey
 from tests.messaging.test_dead_letters import failing_for
 
@@ -157,6 +159,7 @@ async def test_a_process_whose_consumer_has_stalled_is_unhealthy(
         publisher=embedded.transport.publisher(),
         source=embedded.transport.source,
         audit_keys=AuditKeys.generate(),
+        master_keys=LocalMasterKeys(MASTER_KEYS),
         drain_seconds=0.2,
         watchdog=watchdog,
     )

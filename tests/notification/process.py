@@ -7,13 +7,15 @@ from asgi_lifespan import LifespanManager
 
 from services.notification.app import notification_service
 from services.notification.settings import NotificationSettings, SmtpTls
-from shared.audit.keys import AuditKeys
 from shared.database import Database
 from shared.events import TOPICS
+from shared.keyring import AuditKeys
 from shared.messaging.embedded import EmbeddedLog, EmbeddedSource
+from shared.sealing.master_keys import LocalMasterKeys
 from shared.service import Platform, build_app
 from shared.settings import PlatformSettings
 from tests.harness import KnownTokens
+from tests.keys import MASTER_KEYS
 
 
 async def run(jobs_url: str, requests_url: str, log_url: str, smtp_port: str) -> None:
@@ -26,6 +28,7 @@ async def run(jobs_url: str, requests_url: str, log_url: str, smtp_port: str) ->
         publisher=log,
         source=lambda: EmbeddedSource(log),
         audit_keys=AuditKeys.generate(),
+        master_keys=LocalMasterKeys(MASTER_KEYS),
     )
     database = Database(jobs_url, requests_url)
     async with LifespanManager(build_app(notification_service("http://branchline.test", settings), database, platform)):

@@ -17,14 +17,15 @@ import psycopg
 
 from services.catalog import SERVICES
 from services.line import provision
-from shared.audit.keys import AuditKeys
 from shared.embedded_postgres import EmbeddedPostgres, start_postgres
 from shared.events import TOPICS
+from shared.keyring import AuditKeys
 from shared.mail_sink import kept_mails, smtp_sink
 from shared.messaging.kafka import create_topics
 from shared.messaging.kafka_connection import KafkaConnection
 from shared.settings import Environment
 from tests.kafka_broker import KafkaBroker, free_ports
+from tests.keys import MASTER_KEYS
 from tests.torture.proxy import FaultProxy
 from tests.torture.workers import ROOT, Worker, serve_command
 
@@ -145,6 +146,7 @@ class Line:
             "BRANCHLINE_PARTITIONS": str(PARTITIONS),
             "BRANCHLINE_AUDIT_KEYS": AUDIT_KEYS,
             "BRANCHLINE_ENVIRONMENT": "demo",
+            "BRANCHLINE_MASTER_KEYS": MASTER_KEYS.written(),
             f"{service.upper()}_DATABASE_URL": f"postgresql://{service}{at}",
             f"{service.upper()}_REQUESTS_DATABASE_URL": f"postgresql://{service}_api{at}",
             "NOTIFICATION_SMTP_HOST": "127.0.0.1",

@@ -8,6 +8,7 @@ from services.customer.errors import CustomerNotFound, UnknownManager
 from services.customer.models import Customer
 from services.customer.schemas import AssignmentUpdate, CustomerLookup, CustomerRead, Customers, CustomerSearch
 from services.customer.use_cases import portfolio
+from services.customer.use_cases.personal_details import open_personal_details
 from shared.auth.dependencies import Actor, members_of_staff, require_role
 from shared.auth.principal import Role
 from shared.web.auditing import READS
@@ -20,7 +21,7 @@ from shared.web.transaction import Session, service_router
 router = service_router(tag="customers", dependencies=[members_of_staff])
 
 orderings = Ordering(
-    {"customer_number": Customer.customer_number, "name": Customer.name_key},
+    {"customer_number": Customer.customer_number, "customer_since": Customer.customer_since},
     default="customer_number",
     tie=Customer.customer_id,
 )
@@ -38,7 +39,7 @@ async def list_customers(
 ) -> Page[CustomerRead]:
     """The customers that you may see: your portfolio, your branch, or all."""
     query = portfolio.customers(branch_id=branch_id, manager_id=manager_id, is_assigned=is_assigned, has_left=has_left)
-    return await page.of(session, query, CustomerRead.model_validate)
+    return await page.of(session, query, CustomerRead.model_validate, complete=open_personal_details)
 
 
 @router.get("/customers/{customer_id}", responses=problems(CustomerNotFound))
@@ -58,7 +59,7 @@ async def look_up_customers(body: CustomerLookup, session: Session) -> Customers
 
 @router.post("/customers/search", openapi_extra={READS: True})
 async def search_customers(body: CustomerSearch, session: Session) -> Customers:
-    """Up to 50 customers by the beginning of their name or number, or by their phone number."""
+    """Up to 50 customers by a part of their name, the beginning of their number, their phone or their document."""
     found = await portfolio.search_customers(session, body.query)
     return Customers(items=[CustomerRead.model_validate(customer) for customer in found])
 

@@ -10,8 +10,9 @@ from sqlalchemy import Row, Uuid, any_, literal, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.customer.domain.names import phone_key, search_key
+from services.customer.domain.personal import PersonalDetails
 from services.customer.models import Branch, Customer
+from services.customer.use_cases.personal_details import index_personal_details, seal
 from services.customer.use_cases.receiving import Arrived, Received, newest_revisions
 from services.customer.use_cases.rows import ANY_ID, as_json, upsert
 from shared.events.corebanking import PartyRecorded
@@ -19,6 +20,7 @@ from shared.events.customer import CustomerChanged
 from shared.ids import new_id
 from shared.messaging.outbox import publish
 from shared.scope import keep_scope
+from shared.sealing.data_keys import DataKey, keys_of
 
 
 class _Row(msgspec.Struct):
@@ -33,13 +35,7 @@ class _Row(msgspec.Struct):
     manager_id: str | None
     deputy_manager_id: str | None
     is_assigned_here: bool
-    name: str | None
-    name_key: str | None
-    birth_on: date | None
-    phone: str | None
-    phone_key: str | None
-    email: str | None
-    address: str | None
+    sealed: str
     household_id: str | None
     customer_since: date | None
     left_on: date | None
@@ -72,19 +68,28 @@ async def record_parties(session: AsyncSession, arrived: Arrived) -> None:
     known = {row.party_id: row for row in await session.execute(_KNOWN, wanted)}
     revisions = {party_id: (row.revision, row.fingerprint) for party_id, row in known.items()}
     newest = newest_revisions(recorded, revisions, lambda event: event.party_id)
-    rows = [_row(received, event, known.get(party_id)) for party_id, (received, event) in newest.items()]
-    if not rows:
+    people = {
+        known[party_id].customer_id if party_id in known else new_id(): (received, event, known.get(party_id))
+        for party_id, (received, event) in newest.items()
+    }
+    keys = await keys_of(session).make(session, people)
+    for customer_id in people.keys() - keys.keys():
+        received, *_ = people.pop(customer_id)
+        received.is_a_duplicate()  # of who was erased: what the bank's core still tells is not kept
+    if not people:
         return
-    rows.sort(key=lambda row: row.customer_id)
+    rows = [_row(keys[customer_id], *people[customer_id]) for customer_id in sorted(people)]
     await session.execute(_WRITE, {"rows": as_json(rows)})
-    arrived.brought.update(f"party:{party_id}" for party_id in newest.keys() - known.keys())
+    details = {customer_id: _details(event) for customer_id, (_, event, _) in people.items()}
+    await index_personal_details(session, details)
+    arrived.brought.update(f"party:{row.party_id}" for row in rows if row.party_id not in known)
     await announce_customers(session, [row.customer_id for row in rows])
 
 
-def _row(received: Received, event: PartyRecorded, known: Row[Any] | None) -> _Row:
+def _row(key: DataKey, received: Received, event: PartyRecorded, known: Row[Any] | None) -> _Row:
     looked_after: Any = known if known is not None and known.is_assigned_here else event
     return _Row(
-        customer_id=known.customer_id if known else new_id(),
+        customer_id=key.customer_id,
         source=received.source,
         party_id=event.party_id,
         revision=event.revision,
@@ -95,16 +100,21 @@ def _row(received: Received, event: PartyRecorded, known: Row[Any] | None) -> _R
         manager_id=looked_after.manager_id,
         deputy_manager_id=looked_after.deputy_manager_id,
         is_assigned_here=looked_after is known,
-        name=event.name,
-        name_key=search_key(event.name) if event.name else None,
-        birth_on=event.birth_on,
-        phone=event.phone,
-        phone_key=phone_key(event.phone) if event.phone else None,
-        email=event.email,
-        address=event.address,
+        sealed=f"\\x{seal(key, _details(event)).hex()}",
         household_id=event.household_id,
         customer_since=event.customer_since,
         left_on=event.left_on,
+    )
+
+
+def _details(event: PartyRecorded) -> PersonalDetails:
+    return PersonalDetails(
+        name=event.name,
+        birth_on=event.birth_on,
+        phone=event.phone,
+        email=event.email,
+        address=event.address,
+        document_number=event.document_number,
     )
 
 

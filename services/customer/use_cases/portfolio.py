@@ -9,10 +9,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from services.customer.domain.names import end_of_prefix, phone_key, search_key
+from services.customer.domain.personal import document_key
 from services.customer.errors import CustomerNotFound, UnknownManager
 from services.customer.models import Branch, Customer, Manager
 from services.customer.schemas import AssignmentUpdate
 from services.customer.use_cases.parties import announce_customers
+from services.customer.use_cases.personal_details import (
+    MOST_CANDIDATES,
+    find_by_personal_details,
+    open_personal_details,
+)
 from shared.auth.principal import Principal, Role
 from shared.scope import visible_customers
 from shared.web.etag import WritableTag
@@ -41,6 +47,7 @@ async def get_customer(session: AsyncSession, customer_id: UUID) -> Customer:
     customer = await session.get(Customer, customer_id)
     if customer is None:
         raise CustomerNotFound
+    await open_personal_details(session, [customer])
     return customer
 
 
@@ -48,21 +55,41 @@ async def look_up_customers(session: AsyncSession, customer_ids: Sequence[UUID])
     """Those of the customers that the reader may see, in the order asked for."""
     found = await session.scalars(select(Customer).where(Customer.customer_id.in_(customer_ids)))
     by_id = {customer.customer_id: customer for customer in found}
+    await open_personal_details(session, list(by_id.values()))
     return [by_id[customer_id] for customer_id in dict.fromkeys(customer_ids) if customer_id in by_id]
 
 
 async def search_customers(session: AsyncSession, query: str) -> Sequence[Customer]:
-    """Up to 50 whose name or number begins with the query, or whose phone number it is; by name."""
-    matches = [_begins(Customer.name_key, search_key(query)), _begins(Customer.customer_number, query)]
-    if digits := phone_key(query):
-        matches.append(Customer.phone_key == digits)
-    found = await session.scalars(
-        select(Customer)
-        .where(or_(*matches), Customer.customer_id.in_(visible_customers()))
-        .order_by(Customer.name_key, Customer.customer_id)
-        .limit(MOST_FOUND)
-    )
-    return found.all()
+    """Up to 50 who are called so, or whose number begins so, or whose phone or document it is; by name."""
+    asked = search_key(query)
+    candidates = await find_by_personal_details(session, query)
+    found = (
+        await session.scalars(
+            select(Customer)
+            .where(
+                or_(Customer.customer_id.in_(candidates), _begins(Customer.customer_number, query)),
+                Customer.customer_id.in_(visible_customers()),
+            )
+            .order_by(Customer.customer_number, Customer.customer_id)
+            .limit(MOST_CANDIDATES)
+        )
+    ).all()
+    await open_personal_details(session, found)
+    numbers = {("phone", phone_key(query)), ("document", document_key(query))}
+
+    def is_meant(customer: Customer) -> bool:
+        person = customer.personal
+        return (
+            person.is_called(asked)
+            or customer.customer_number.startswith(query)
+            or not numbers.isdisjoint({("phone", person.phone_key or ""), ("document", person.document_key or "")})
+        )
+
+    def by_name(customer: Customer) -> tuple[bool, str, UUID]:
+        name = customer.personal.name_key
+        return not name.startswith(asked), name, customer.customer_id
+
+    return sorted(filter(is_meant, found), key=by_name)[:MOST_FOUND]
 
 
 def _begins(column: InstrumentedAttribute[Any], prefix: str) -> ColumnElement[bool]:
@@ -100,4 +127,5 @@ async def assign_customer(
     customer.updated_at = func.now()
     await session.flush()
     await announce_customers(session, [customer_id])
+    await open_personal_details(session, [customer])
     return customer

@@ -4,15 +4,17 @@ import secrets
 from collections.abc import AsyncIterator
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from shared.embedded_postgres import EmbeddedPostgres
 from shared.ids import new_id
+from shared.keyring import MasterKeyring, UnfitKeys
 from shared.sealing.data_keys import DataKey, DataKeys, metadata
-from shared.sealing.master_keys import LocalMasterKeys, MasterKeyUnknown, NotOpened, new_master_key
+from shared.sealing.master_keys import LocalMasterKeys, MasterKeyUnknown, NotOpened
 
-OLD, NEW = new_master_key("2025"), new_master_key("2026")
+OLD, NEW = MasterKeyring.generate("2025").written().strip(), MasterKeyring.generate("2026").written().strip()
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ async def session(postgres: EmbeddedPostgres) -> AsyncIterator[AsyncSession]:
 
 
 def keys(*texts: str) -> DataKeys:
-    return DataKeys(LocalMasterKeys.parse(",".join(texts)))
+    return DataKeys(LocalMasterKeys(MasterKeyring.read(SecretStr(",".join(texts)), None)))
 
 
 async def test_what_is_sealed_opens_only_with_its_customers_key_in_its_field(session: AsyncSession) -> None:
@@ -97,8 +99,8 @@ async def test_a_wrapped_key_does_not_open_for_another_customer(session: AsyncSe
     "written", ["", "2026", "2026:!!", "2026:c2hvcnQ=", "2026:" + "A" * 43 + "=", f"{NEW},{NEW}", "bad id:x"]
 )
 def test_a_weak_or_mistyped_master_key_is_refused_and_not_quoted(written: str) -> None:
-    with pytest.raises(ValueError, match="master key") as refused:
-        LocalMasterKeys.parse(written)
+    with pytest.raises(UnfitKeys, match="master_keys") as refused:
+        MasterKeyring.read(SecretStr(written), None)
     _, _, key = written.partition(":")
     assert not key or key not in str(refused.value)
 
