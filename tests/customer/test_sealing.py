@@ -78,7 +78,7 @@ async def test_the_first_versions_plain_columns_are_sealed_and_can_be_opened_aga
     with pytest.raises(Exception, match="BRANCHLINE_MASTER_KEYS"):
         await migrate("customer", first_version)
     assert await rows_of(first_version, PLAIN) == before, "without a key nothing is sealed, and nothing is lost"
-    await migrate("customer", first_version, "0010", master_keys=MASTER_KEYS)
+    await migrate("customer", first_version, "0011", master_keys=MASTER_KEYS)
     sealed = await rows_of(first_version, "select sealed, customer_id from customer")
     assert len(sealed) == 1200
     assert all(b"Meiqi" not in row[0] for row in sealed)

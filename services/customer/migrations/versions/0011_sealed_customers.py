@@ -20,8 +20,8 @@ from shared.sealing.blind_index import BlindIndex, grams
 from shared.sealing.data_keys import INDEX, DataKey
 from shared.sealing.master_keys import KEY_BYTES, WrappedKey
 
-revision = "0010"
-down_revision: str | None = "0009"
+revision = "0011"
+down_revision: str | None = "0010"
 branch_labels: str | None = None
 depends_on: str | None = None
 

@@ -5,8 +5,8 @@ from alembic import op
 
 from shared.visibility import of_customer
 
-revision = "0009"
-down_revision: str | None = "0008"
+revision = "0010"
+down_revision: str | None = "0009"
 branch_labels: str | None = None
 depends_on: str | None = None
 
