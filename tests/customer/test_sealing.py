@@ -53,7 +53,7 @@ async def first_version(postgres: EmbeddedPostgres) -> str:
     name = f"sealed_{new_id().hex}"
     postgres.provision(name, "customer", "customer_api")
     url = postgres.url("customer", name)
-    await migrate("customer", url, "0008")
+    await migrate("customer", url, "0009")
     engine = create_async_engine(url.replace("postgresql://", "postgresql+psycopg://"))
     async with engine.begin() as connection:
         await connection.execute(text("insert into branch values ('B1', 1, 1, 'One', null, null, '{B1}')"))
