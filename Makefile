@@ -66,7 +66,7 @@ simulation: installed-dev
 	@exec $(BIN)/python -m tests.torture.simulation $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
 torture-guards: installed-dev
-	@exec $(BIN)/python -m tests.torture.guards
+	@exec $(BIN)/python -m tests.torture.guards $(if $(WITHOUT),--guard $(WITHOUT))
 
 up: .env
 	@$(compose) up --build --detach
