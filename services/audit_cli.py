@@ -10,18 +10,17 @@ import httpx
 import msgspec
 import psycopg
 import typer
-from pydantic import ValidationError
 
 from services.catalog import SERVICES
 from services.demo.home import Home
 from services.demo.tokens import TokenRefused, ask_for_token
-from services.distributed import database_settings
+from services.operator_databases import is_demo, known_services, owners_url
+from services.operator_http import refuse
 from shared.audit.checkpoints import Checkpoint, take_checkpoint
 from shared.audit.exports import verify_export
 from shared.audit.retention import DoesNotVerify, drop_before
 from shared.audit.verification import Fault, Verified, verify_service
 from shared.clock import system_clock
-from shared.embedded_postgres import start_postgres
 from shared.keyring import AuditKeys, UnfitKeys
 from shared.settings import PlatformSettings
 
@@ -42,9 +41,9 @@ def verify(
     keys = _keys()
     checkpoints = [found for path in checkpoint or () for found in _read_checkpoints(path)]
     faulty = False
-    for service in _known(services):
+    for service in known_services(services):
         own = [found for found in checkpoints if found.service == service]
-        verified = _answer(service, verify_service(_url(service), service, keys, own))
+        verified = _answer(service, verify_service(owners_url(service), service, keys, own))
         faulty |= bool(verified.faults)
         _tell(verified)
     if faulty:
@@ -59,7 +58,10 @@ def sign(
     """Signs where every chain ends: keep it where who runs the database cannot reach it."""
     keys = _keys()
     now = datetime.now(UTC)
-    taken = [_answer(service, take_checkpoint(_url(service), service, keys, now)) for service in _known(services)]
+    taken = [
+        _answer(service, take_checkpoint(owners_url(service), service, keys, now))
+        for service in known_services(services)
+    ]
     written = b"".join(msgspec.json.encode(checkpoint) + b"\n" for checkpoint in taken)
     if to is None:
         typer.echo(written.decode(), nl=False)
@@ -68,7 +70,7 @@ def sign(
         with to.open("xb") as file:
             file.write(written)
     except OSError as fault:
-        raise _refuse(f"{to} cannot be written ({fault.strerror}).") from None
+        raise refuse(f"{to} cannot be written ({fault.strerror}).") from None
 
 
 @app.command()
@@ -86,7 +88,7 @@ def export(
     ] = None,
 ) -> None:
     """Writes what an auditor asks for into a file, over the service's own API: it is recorded like any reading."""
-    (name,) = _known([service])
+    (name,) = known_services([service])
     where = url or PlatformSettings().public_url_of_demo
     query = {"customer_id": customer, "actor": actor, "from": first, "until": until, "format": "csv" if csv else None}
     try:
@@ -98,16 +100,16 @@ def export(
             ) as answer,
         ):
             if not answer.is_success:
-                raise _refuse(f"{where} answers {answer.status_code}.")
+                raise refuse(f"{where} answers {answer.status_code}.")
             with to.open("xb") as file:
                 for part in answer.iter_bytes():
                     file.write(part)
     except TokenRefused as refusal:
-        raise _refuse(str(refusal)) from None
+        raise refuse(str(refusal)) from None
     except httpx.HTTPError as fault:
-        raise _refuse(f"{where} does not answer ({type(fault).__name__}).") from None
+        raise refuse(f"{where} does not answer ({type(fault).__name__}).") from None
     except OSError as fault:
-        raise _refuse(f"{to} cannot be written ({fault.strerror}).") from None
+        raise refuse(f"{to} cannot be written ({fault.strerror}).") from None
 
 
 @app.command(name="verify-export")
@@ -117,7 +119,7 @@ def check_export(file: Annotated[Path, typer.Argument(help="What `export` wrote,
         with file.open("rb") as lines:
             rows, faults = verify_export(lines, _keys())
     except OSError as fault:
-        raise _refuse(f"{file} cannot be read ({fault.strerror}).") from None
+        raise refuse(f"{file} cannot be read ({fault.strerror}).") from None
     typer.echo(f"{file}: {rows} rows; {f'{len(faults)} faults' if faults else 'all verify'}.")
     for found in faults:
         typer.echo(f"{file}: {found}", err=True)
@@ -134,15 +136,15 @@ def drop(
     try:
         month = date.fromisoformat(f"{before}-01")
     except ValueError:
-        raise _refuse(f"{before} is no month, as 2019-12.") from None
+        raise refuse(f"{before} is no month, as 2019-12.") from None
     if month > system_clock().date().replace(day=1):
-        raise _refuse("only months that are over are dropped.")
-    (name,) = _known([service])
+        raise refuse("only months that are over are dropped.")
+    (name,) = known_services([service])
     try:
-        months = _answer(name, drop_before(_url(name), name, _keys(), month, system_clock))
+        months = _answer(name, drop_before(owners_url(name), name, _keys(), month, system_clock))
     except DoesNotVerify as refusal:
         _tell(refusal.verified)
-        raise _refuse("nothing is dropped of an audit that does not verify.") from None
+        raise refuse("nothing is dropped of an audit that does not verify.") from None
     typer.echo(f"{name}: {months} months dropped.")
 
 
@@ -164,47 +166,21 @@ def _read_checkpoints(path: Path) -> list[Checkpoint]:
     try:
         return [msgspec.json.decode(line, type=Checkpoint) for line in path.read_bytes().splitlines()]
     except (OSError, msgspec.MsgspecError) as fault:
-        raise _refuse(f"{path} is no checkpoint ({type(fault).__name__}).") from None
+        raise refuse(f"{path} is no checkpoint ({type(fault).__name__}).") from None
 
 
 def _keys() -> AuditKeys:
     settings = PlatformSettings()
-    own = Home(settings.home).audit_keys if _is_demo() else None
+    own = Home(settings.home).audit_keys if is_demo() else None
     file = settings.audit_keys_file or (own if settings.audit_keys is None else None)
     try:
         return AuditKeys.read(settings.audit_keys, file)
     except UnfitKeys as fault:
-        raise _refuse(f"{fault}.") from None
-
-
-def _is_demo() -> bool:
-    return (PlatformSettings().home / "audit.keys").exists()
-
-
-def _url(service: str) -> str:
-    """The owner's: as a service is told, or the demo's."""
-    try:
-        return database_settings(service).database_url
-    except ValidationError:
-        if not _is_demo():
-            raise _refuse(f"{service.upper()}_DATABASE_URL and its _REQUESTS_ sister are not set.") from None
-    return start_postgres(Home(PlatformSettings().home).postgres).url(service, service)
+        raise refuse(f"{fault}.") from None
 
 
 def _answer(service: str, work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
     except psycopg.Error as fault:
-        raise _refuse(f"the database of {service} does not answer ({type(fault).__name__}).") from None
-
-
-def _known(services: list[str] | None) -> list[str]:
-    for service in services or ():
-        if service not in SERVICES:
-            raise _refuse(f"there is no service {service!r}; there are {', '.join(SERVICES)}.")
-    return list(services or SERVICES)
-
-
-def _refuse(reason: str) -> typer.Exit:
-    typer.echo(f"branchline: {reason}", err=True)
-    return typer.Exit(1)
+        raise refuse(f"the database of {service} does not answer ({type(fault).__name__}).") from None

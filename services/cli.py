@@ -12,6 +12,7 @@ from services.backfill_cli import load_history
 from services.catalog import SERVICES
 from services.core_events_cli import app as core_events
 from services.dead_letters_cli import app as dead_letters
+from services.keys_cli import app as keys
 from shared.settings import PlatformSettings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -164,6 +165,7 @@ app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(core_events, name="core-events")
 app.command("backfill")(load_history)
 app.add_typer(audit, name="audit")
+app.add_typer(keys, name="keys")
 
 
 @feed.command()

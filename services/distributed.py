@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.catalog import compose
 from services.serving import Server, collect_rarely, end_streams, listen
@@ -18,6 +19,7 @@ from shared.messaging.kafka import KafkaPublisher, KafkaSource, create_topics
 from shared.messaging.kafka_connection import kafka_connection
 from shared.migrations import migrate
 from shared.sealing.master_keys import LocalMasterKeys
+from shared.sealing.rotation import MasterKeyMissing, refuse_missing_master_key
 from shared.secret_files import Settings
 from shared.service import Platform, build_app
 from shared.settings import PlatformSettings
@@ -59,6 +61,12 @@ async def serve_service(name: str, settings: PlatformSettings, host: str, port: 
     except UnfitSettings as unfit:
         raise SystemExit(f"branchline: {name} does not start like this:\n{unfit}") from None
     database = Database(urls.database_url, urls.requests_database_url, pool_size=urls.database_pool_size)
+    try:
+        async with AsyncSession(database.jobs) as session:
+            await refuse_missing_master_key(session, master_keys)
+    except MasterKeyMissing as fault:
+        await database.close()
+        raise SystemExit(f"branchline: {name} does not start: {fault}.") from None
     keys = IssuerKeys(settings.oidc_issuer, settings.jwks_url)
     publisher = KafkaPublisher(kafka)
     platform = Platform(

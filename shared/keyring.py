@@ -42,6 +42,11 @@ class Keyring:
                 raise UnfitKeys(f"{cls.NAME}_file cannot be read ({type(fault).__name__})") from None
         else:
             raise UnfitKeys(f"there is no key: set BRANCHLINE_{cls.NAME.upper()} or BRANCHLINE_{cls.NAME.upper()}_FILE")
+        return cls.parse(text)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """As `read`."""
         keys: dict[str, bytes] = {}
         for part in text.replace(",", "\n").split():
             key_id, _, encoded = part.partition(":")

@@ -29,6 +29,7 @@ from shared.messaging.relay import Relay
 from shared.messaging.subscriptions import Subscriptions
 from shared.sealing.data_keys import DataKeys
 from shared.sealing.master_keys import MasterKeys
+from shared.sealing.rotation import MasterKeyCheck
 from shared.settings import PlatformSettings
 from shared.watchdog import Watchdog
 from shared.web.app import create_api
@@ -131,6 +132,11 @@ def build_app(service: Service, database: Database, platform: Platform, *, backg
     audit = AuditWriter(service.name, database.requests.url, platform.audit_keys, platform.clock)
     database.audit = audit
     database.data_keys = DataKeys(platform.master_keys)
+    opening = MasterKeyCheck(platform.master_keys)
+
+    async def check_master_keys() -> None:
+        async with database.transaction() as session:
+            await opening.check(session)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -173,7 +179,7 @@ def build_app(service: Service, database: Database, platform: Platform, *, backg
         verifier=platform.verifier,
         audit=audit,
         clock=platform.clock,
-        checks={"background": tasks.check},
+        checks={"background": tasks.check, "master_keys": check_master_keys},
         vital={"deliveries": tasks.check_progress},
         lifespan=lifespan,
     )

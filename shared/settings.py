@@ -78,7 +78,7 @@ class PlatformSettings(Settings):
     """A file that holds them, in place of `audit_keys`; one a line."""
     master_keys: SecretStr | None = None
     """What the customers' own keys are wrapped with: `id:base64` of 32 random bytes; after a comma those that it was
-    before, until `branchline keys rewrap` has been run. There is no default; `openssl rand -base64 32` makes one.
+    before, until `branchline keys rewrap` has been run. There is no default; `branchline keys generate` makes one.
     Whoever loses it has lost every customer's name; whoever has it can read them."""
     master_keys_file: Path | None = None
     """A file that holds them, in place of `master_keys`; one a line."""

@@ -25,7 +25,6 @@ from sqlalchemy import (
     literal,
     select,
     text,
-    update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -36,9 +35,13 @@ from shared.sealing.master_keys import KEY_BYTES, NONCE_BYTES, MasterKeys, NotOp
 VERSION = b"\x01"
 INDEX = "index"
 """The service's key whose tokens are searched."""
+FOR_NOBODY = "for_nobody"
+"""The service's key for what names no known customer."""
+NOBODY = UUID(int=0)
+"""Whose it is."""
 DATA_KEYS = "data_keys"
 """Where a session has them."""
-_MADE = "made_index_key"
+_MADE = "made_service_keys"
 
 metadata = MetaData()
 
@@ -103,6 +106,7 @@ class DataKeys:
         self._master_keys = master_keys
         self._opened: OrderedDict[tuple[UUID, bytes], DataKey] = OrderedDict()
         self._index: BlindIndex | None = None
+        self._for_nobody: DataKey | None = None
 
     async def find(self, session: AsyncSession, customer_ids: Iterable[UUID]) -> dict[UUID, DataKey]:
         """Those that there are. The row is read each time: a key that was destroyed is not found, cached or not."""
@@ -142,65 +146,56 @@ class DataKeys:
         for cached in [key for key in self._opened if key[0] == customer_id]:
             del self._opened[cached]
 
-    async def rewrap(self, session: AsyncSession, limit: int = 1_000) -> int:
-        """Wraps up to `limit` keys that another master key wrapped with the current one; returns how many."""
-        rewrapped = await self._rewrap_customers(session, limit)
-        return rewrapped or await self._rewrap_service(session)
-
-    async def _rewrap_customers(self, session: AsyncSession, limit: int) -> int:
-        rows = (
-            await session.execute(
-                select(data_key.c.customer_id, data_key.c.master_key_id, data_key.c.wrapped)
-                .where(data_key.c.master_key_id != self._master_keys.current_id)
-                .order_by(data_key.c.customer_id)
-                .limit(limit)
-                .with_for_update(skip_locked=True)
-            )
-        ).all()
-        old = [(WrappedKey(row.master_key_id, row.wrapped), row.customer_id.bytes) for row in rows]
-        keys = await self._master_keys.unwrap(old)
-        contexts = [row.customer_id.bytes for row in rows]
-        wrapped = await self._master_keys.wrap(list(zip(keys, contexts, strict=True)))
-        for row, new in zip(rows, wrapped, strict=True):
-            await session.execute(
-                update(data_key).where(data_key.c.customer_id == row.customer_id).values(new._asdict())
-            )
-        return len(rows)
-
-    async def _rewrap_service(self, session: AsyncSession) -> int:
-        rows = (
-            await session.execute(
-                select(service_key).where(service_key.c.master_key_id != self._master_keys.current_id).with_for_update()
-            )
-        ).all()
-        keys = await self._master_keys.unwrap([(WrappedKey(r.master_key_id, r.wrapped), r.name.encode()) for r in rows])
-        wrapped = await self._master_keys.wrap([(key, r.name.encode()) for key, r in zip(keys, rows, strict=True)])
-        for row, new in zip(rows, wrapped, strict=True):
-            await session.execute(update(service_key).where(service_key.c.name == row.name).values(new._asdict()))
-        return len(rows)
-
     async def find_index(self, session: AsyncSession) -> BlindIndex | None:
         """The service's blind index; None while nothing is in it."""
         if self._index is None:
-            kept = (await session.execute(select(service_key).where(service_key.c.name == INDEX))).one_or_none()
-            if kept is None:
+            key = await self._find_service_key(session, INDEX)
+            if key is None:
                 return None
-            (key,) = await self._master_keys.unwrap([(WrappedKey(kept.master_key_id, kept.wrapped), INDEX.encode())])
-            if _MADE in session.info:  # may yet be rolled back
+            if INDEX in session.info.get(_MADE, ()):  # may yet be rolled back
                 return BlindIndex(key)
             self._index = BlindIndex(key)
         return self._index
 
     async def make_index(self, session: AsyncSession) -> BlindIndex:
         """The service's blind index. Its key is made when there is none, and wrapped like the customers'."""
+        if self._index is None:
+            await self._make_service_key(session, INDEX)
         index = await self.find_index(session)
-        if index is None:
-            (made,) = await self._master_keys.wrap([(secrets.token_bytes(KEY_BYTES), INDEX.encode())])
-            session.info[_MADE] = True
-            await session.execute(insert(service_key).values(name=INDEX, **made._asdict()).on_conflict_do_nothing())
-            index = await self.find_index(session)
         assert index is not None
         return index
+
+    async def find_for_nobody(self, session: AsyncSession) -> DataKey | None:
+        """The service's key for what names no known customer; None while nothing was sealed with it."""
+        if self._for_nobody is None:
+            key = await self._find_service_key(session, FOR_NOBODY)
+            if key is None:
+                return None
+            if FOR_NOBODY in session.info.get(_MADE, ()):
+                return DataKey(NOBODY, key)
+            self._for_nobody = DataKey(NOBODY, key)
+        return self._for_nobody
+
+    async def make_for_nobody(self, session: AsyncSession) -> DataKey:
+        """The service's key for what names no known customer, made when there is none."""
+        if self._for_nobody is None:
+            await self._make_service_key(session, FOR_NOBODY)
+        key = await self.find_for_nobody(session)
+        assert key is not None
+        return key
+
+    async def _find_service_key(self, session: AsyncSession, name: str) -> bytes | None:
+        kept = (await session.execute(select(service_key).where(service_key.c.name == name))).one_or_none()
+        if kept is None:
+            return None
+        (key,) = await self._master_keys.unwrap([(WrappedKey(kept.master_key_id, kept.wrapped), name.encode())])
+        return key
+
+    async def _make_service_key(self, session: AsyncSession, name: str) -> None:
+        if await self._find_service_key(session, name) is None:
+            (made,) = await self._master_keys.wrap([(secrets.token_bytes(KEY_BYTES), name.encode())])
+            session.info.setdefault(_MADE, set()).add(name)
+            await session.execute(insert(service_key).values(name=name, **made._asdict()).on_conflict_do_nothing())
 
     async def _open(self, wrapped: dict[UUID, WrappedKey]) -> dict[UUID, DataKey]:
         opened: dict[UUID, DataKey] = {}

@@ -1,7 +1,7 @@
 """Master keys wrap data keys. They are read from the environment or a file, or stay in a bank's key-management service.
 
 Of several master keys the first one wraps; the others only unwrap what they wrapped. So a master key is rotated by
-putting a new one before it, wrapping the data keys again (`branchline rewrap-keys`) and taking the old one away:
+putting a new one before it, wrapping the data keys again (`branchline keys rewrap`) and taking the old one away:
 what the data keys seal is not touched.
 """
 

@@ -13,6 +13,7 @@ from shared.ids import new_id
 from shared.keyring import MasterKeyring, UnfitKeys
 from shared.sealing.data_keys import DataKey, DataKeys, metadata
 from shared.sealing.master_keys import LocalMasterKeys, MasterKeyUnknown, NotOpened
+from shared.sealing.rotation import MasterKeyCheck, MasterKeyMissing, count_wrapped, rewrap
 
 OLD, NEW = MasterKeyring.generate("2025").written().strip(), MasterKeyring.generate("2026").written().strip()
 
@@ -29,8 +30,12 @@ async def session(postgres: EmbeddedPostgres) -> AsyncIterator[AsyncSession]:
     await engine.dispose()
 
 
+def master_keys(*texts: str) -> LocalMasterKeys:
+    return LocalMasterKeys(MasterKeyring.read(SecretStr(",".join(texts)), None))
+
+
 def keys(*texts: str) -> DataKeys:
-    return DataKeys(LocalMasterKeys(MasterKeyring.read(SecretStr(",".join(texts)), None)))
+    return DataKeys(master_keys(*texts))
 
 
 async def test_what_is_sealed_opens_only_with_its_customers_key_in_its_field(session: AsyncSession) -> None:
@@ -62,14 +67,37 @@ async def test_a_customer_has_one_key_whoever_makes_it(session: AsyncSession) ->
 
 async def test_a_rotated_master_key_opens_what_was_sealed_before_without_touching_it(session: AsyncSession) -> None:
     customers = [new_id() for _ in range(5)]
-    before = await keys(OLD).make(session, customers)
-    sealed = {customer: before[customer].seal(customer.bytes, "f") for customer in customers}
-    rotating = keys(NEW, OLD)
-    assert [await rotating.rewrap(session, limit=3) for _ in range(3)] == [3, 2, 0]
+    before = keys(OLD)
+    made = await before.make(session, customers)
+    sealed = {customer: made[customer].seal(customer.bytes, "f") for customer in customers}
+    await before.make_index(session)
+    rotating = master_keys(NEW, OLD)
+    assert await count_wrapped(session) == {"2025": 6}
+    assert [await rewrap(session, rotating, most=3) for _ in range(4)] == [3, 2, 1, 0]
+    assert await count_wrapped(session) == {"2026": 6}
     after = await keys(NEW).find(session, customers)
     assert {c: after[c].open(sealed[c], "f") for c in customers} == {c: c.bytes for c in customers}
     with pytest.raises(MasterKeyUnknown, match="2026"):
         await keys(OLD).find(session, customers)
+
+
+async def test_who_lacks_a_master_key_that_keys_are_wrapped_with_is_told_its_id(session: AsyncSession) -> None:
+    await MasterKeyCheck(master_keys(NEW)).check(session)
+    await keys(OLD).make(session, [new_id()])
+    await MasterKeyCheck(master_keys(NEW, OLD)).check(session)
+    with pytest.raises(MasterKeyMissing, match="master key 2025, which is not"):
+        await MasterKeyCheck(master_keys(NEW)).check(session)
+    another = MasterKeyring.generate("2025").written().strip()
+    with pytest.raises(MasterKeyMissing, match="2025 is not the one"):
+        await MasterKeyCheck(master_keys(another)).check(session)
+
+
+async def test_the_service_has_one_key_for_what_names_nobody(session: AsyncSession) -> None:
+    assert await keys(NEW).find_for_nobody(session) is None
+    sealed = (await keys(NEW).make_for_nobody(session)).seal(b"x", "f")
+    found = await keys(NEW).find_for_nobody(session)
+    assert found is not None
+    assert found.open(sealed, "f") == b"x"
 
 
 async def test_a_destroyed_key_is_gone_for_who_had_it_open_too_and_is_never_made_again(session: AsyncSession) -> None:
