@@ -16,9 +16,13 @@ SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE)["services"]
 OURS = sorted(name for name, service in SERVICES.items() if "BRANCHLINE_IMAGE" in service["image"])
 
 
-def test_only_the_gateway_is_reached_and_only_from_this_machine() -> None:
+def test_only_the_gateway_and_the_identity_provider_are_reached_and_only_from_this_machine() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert published == {"gateway": ["127.0.0.1:${BRANCHLINE_PORT:-8080}:8080"]}
+    assert published == {
+        "gateway": ["127.0.0.1:${BRANCHLINE_PORT:-8080}:8080"],
+        "keycloak": ["127.0.0.1:${KEYCLOAK_PORT:-8081}:8080"],
+    }
+    assert SERVICES["keycloak"]["profiles"] == ["auth"]
 
 
 def test_the_gateway_does_not_reach_postgresql_or_kafka() -> None:
