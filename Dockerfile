@@ -17,6 +17,12 @@ COPY services services
 COPY shared shared
 RUN /opt/branchline/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation .
 COPY deploy/container/ready.py /opt/branchline/ready.py
+# What is in the image, as CycloneDX, by a tool that is not: /opt/branchline/sbom.cdx.json
+RUN python3 -m venv /opt/sbom
+COPY requirements/sbom.txt sbom.txt
+RUN /opt/sbom/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r sbom.txt \
+ && /opt/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+    --output-file /opt/branchline/sbom.cdx.json /opt/branchline/bin/python
 
 FROM ${PYTHON_IMAGE}
 COPY --from=build /opt/branchline /opt/branchline

@@ -2,6 +2,7 @@
 #   make demo          the whole line on http://127.0.0.1:8080 with a sample bank; Ctrl-C stops it
 #   make demo-reset    forgets the demo's bank
 #   make test          everything: format, lint, types, import contracts, migrations, documents, tests
+#   make audit-dependencies  looks for known vulnerabilities in what is locked
 #   make demo-test     the demo killed with -9 ten times while it opens its bank, and compared with one undisturbed
 #   make compose-test  the containers: journeys through the gateway, then every container killed while events flow
 #   make bench-events  Branchline's event core beside FastStream and a bare COPY, on real Kafka and PostgreSQL;
@@ -17,7 +18,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo demo-reset test demo-test compose-test torture simulation torture-guards bench-events up down format lock
+.PHONY: help demo demo-reset test audit-dependencies demo-test compose-test torture simulation torture-guards bench-events up down format lock
 .PHONY: installed-demo installed-bench installed-dev
 .NOTPARALLEL:
 
@@ -35,6 +36,8 @@ test: installed-dev
 	@$(BIN)/ruff format --check .
 	$(call heading,lint: ruff check)
 	@$(BIN)/ruff check .
+	$(call heading,security: bandit)
+	@$(BIN)/bandit -q -c pyproject.toml -r bench deploy feeds services shared
 	$(call heading,types: mypy)
 	@$(BIN)/mypy
 	$(call heading,import contracts: lint-imports)
@@ -45,6 +48,18 @@ test: installed-dev
 	@$(BIN)/branchline docs --check
 	$(call heading,tests: pytest)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Asks an index of vulnerabilities, which not every network reaches; says so loudly, and fails, where it is not.
+audit-dependencies: installed-dev
+	@for lock in base backfill compose demo; do \
+	  found=$$($(BIN)/pip-audit --requirement requirements/$$lock.txt --require-hashes --disable-pip --strict \
+	    --progress-spinner off --timeout 15 2>&1) && { echo "requirements/$$lock.txt: no known vulnerability"; continue; }; \
+	  if echo "$$found" | grep -q '^Found [0-9]* known vuln'; then \
+	    echo "$$found"; echo "!!! requirements/$$lock.txt HAS KNOWN VULNERABILITIES !!!" >&2; exit 1; \
+	  fi; \
+	  echo "$$found" | tail -n 1 >&2; \
+	  echo "!!! NOT AUDITED: no index of vulnerabilities is reached from here; run this where one is !!!" >&2; exit 2; \
+	done
 
 demo-test: installed-dev
 	@exec $(BIN)/python -m tests.demo
@@ -89,6 +104,7 @@ lock: installed-dev
 	$(call lock,compose,-c backfill.txt)
 	$(call lock,demo,-c compose.txt)
 	$(call lock,bench,-c demo.txt)
+	$(call lock,sbom)
 	$(call lock,dev,-c bench.txt)
 
 installed-demo installed-bench installed-dev: installed-%:

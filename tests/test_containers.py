@@ -79,3 +79,13 @@ def test_the_tests_broker_is_of_the_version_that_the_containers_run() -> None:
     version = re.search(r"<artifactId>kafka_2\.13</artifactId>\s*<version>([\d.]+)</version>", POM.read_text())
     assert version is not None
     assert f":-apache/kafka:{version[1]}}}" in SERVICES["kafka"]["image"]
+
+
+def test_the_image_says_what_is_in_it() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    build, final = dockerfile.split("\nFROM ${PYTHON_IMAGE}\n")
+    assert "--output-file /opt/branchline/sbom.cdx.json /opt/branchline/bin/python" in build
+    assert build.index("--no-deps --no-build-isolation .") < build.index("cyclonedx-py"), "when all of it is there"
+    assert "--require-hashes -r sbom.txt" in build
+    assert "COPY --from=build /opt/branchline /opt/branchline" in final
+    assert "/opt/sbom" not in final

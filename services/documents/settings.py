@@ -17,6 +17,7 @@ HEAD = f"""# Settings
 {GENERATED}
 
 What a process is told, it is told by its environment. A value that is not as it must be ends the process at its start.
+Where `X_FILE` is set, `X` is what the file holds that it names: for secrets that are mounted as files.
 Tracing has OpenTelemetry's own variables: nothing is exported until `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector.
 """
 

@@ -126,6 +126,7 @@ def test_every_setting_that_a_page_names_is_one(page: Path, line: DocumentedLine
         }
     prefixes = "|".join(["BRANCHLINE", *(service.upper() for service in line.services)])
     named = set(re.findall(rf"(?<![\w<])(?:{prefixes})_[A-Z_]+(?![\w*])", read(page)))
+    known |= {f"{name}_FILE" for name in known}  # what a setting's value may be read from: shared/secret_files.py
     assert named - known == set()
 
 
