@@ -49,17 +49,17 @@ async def serve_service(name: str, settings: PlatformSettings, host: str, port: 
     kafka = kafka_connection(settings)
     if kafka is None:
         raise SystemExit("branchline: BRANCHLINE_KAFKA is not set; a service by itself needs Kafka.")
-    try:
-        audit_keys = AuditKeys.read(settings.audit_keys, settings.audit_keys_file)
-        master_keys = LocalMasterKeys(MasterKeyring.read(settings.master_keys, settings.master_keys_file))
-    except UnfitKeys as fault:
-        raise SystemExit(f"branchline: {fault}.") from None
     urls = database_settings(name)
     service = compose(name, settings)
     try:
         refuse_unfit_settings(name, settings, service.settings, urls.database_url, urls.requests_database_url)
     except UnfitSettings as unfit:
         raise SystemExit(f"branchline: {name} does not start like this:\n{unfit}") from None
+    try:
+        audit_keys = AuditKeys.read(settings.audit_keys, settings.audit_keys_file)
+        master_keys = LocalMasterKeys(MasterKeyring.read(settings.master_keys, settings.master_keys_file))
+    except UnfitKeys as fault:
+        raise SystemExit(f"branchline: {fault}.") from None
     database = Database(urls.database_url, urls.requests_database_url, pool_size=urls.database_pool_size)
     try:
         async with AsyncSession(database.jobs) as session:

@@ -40,7 +40,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Closed:
-    """For a role that looks after no customer, or a program with a scope; refused to all others."""
+    """For a role that looks after no customer or after all, or a program with a scope; refused to all others."""
 
     roles: frozenset[Role]
 
@@ -57,6 +57,7 @@ Operation = Probe | Listing | Closed | Open
 
 FOR_OPERATORS = Closed(frozenset({Role.OPERATOR}))
 FOR_AUDITORS = Closed(frozenset({Role.AUDITOR}))
+FOR_HEAD_OFFICE = Closed(frozenset({Role.HEAD_OFFICE}))
 FOR_PROGRAMS = Closed(frozenset({Role.SERVICE}))
 
 OF_EVERY_SERVICE: dict[str, Operation] = {
@@ -108,6 +109,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             },
             own=(201,),
         ),
+        **dict.fromkeys(("read_restriction", "restrict_customer", "lift_restriction"), FOR_HEAD_OFFICE),
         "receive_core_events": FOR_PROGRAMS,
         "read_core_event": FOR_PROGRAMS,
         **dict.fromkeys(

@@ -62,16 +62,16 @@ def claims_of(username: str, client_id: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("username", "client_id", "role", "staff_id", "branch_id", "scopes"),
     [
-        ("m0107", "branchline-console", Role.MANAGER, "M0107", "B01", set()),
-        ("h01", "branchline-console", Role.BRANCH_HEAD, "H01", "B01", set()),
-        ("ho01", "branchline-console", Role.HEAD_OFFICE, "HO01", None, set()),
-        ("au01", "branchline-console", Role.AUDITOR, "AU01", None, set()),
-        ("op01", "branchline-console", Role.OPERATOR, "OP01", None, set()),
-        ("service-account-core-banking", "core-banking", Role.SERVICE, None, None, {"corebanking:write"}),
+        ("m0107", "branchline-console", Role.MANAGER, "M0107", "B01", frozenset()),
+        ("h01", "branchline-console", Role.BRANCH_HEAD, "H01", "B01", frozenset()),
+        ("ho01", "branchline-console", Role.HEAD_OFFICE, "HO01", None, frozenset()),
+        ("au01", "branchline-console", Role.AUDITOR, "AU01", None, frozenset()),
+        ("op01", "branchline-console", Role.OPERATOR, "OP01", None, frozenset()),
+        ("service-account-core-banking", "core-banking", Role.SERVICE, None, None, frozenset({"corebanking:write"})),
     ],
 )
 async def test_each_user_is_who_they_are_in_the_bank(
-    username: str, client_id: str, role: Role, staff_id: str | None, branch_id: str | None, scopes: set[str]
+    username: str, client_id: str, role: Role, staff_id: str | None, branch_id: str | None, scopes: frozenset[str]
 ) -> None:
     principal = await Issuer().verifier.verify(signed(**claims_of(username, client_id)))
     assert (principal.role, principal.staff_id, principal.branch_id, principal.scopes) == (
