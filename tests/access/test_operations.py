@@ -101,6 +101,7 @@ async def _probe_others(
     service: ServiceUnderTest, operation_id: str, probe: Probe, actor: Principal, others: Side
 ) -> None:
     unknown = nobody(others)
+    await _send(service, actor, probe, unknown)  # so that neither is the first, which reads what is then kept
     with statements(service) as asked_for_others:
         theirs = await _send(service, actor, probe, others.ids)
     with statements(service) as asked_for_nobodys:
