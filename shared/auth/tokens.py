@@ -1,8 +1,10 @@
 """Verifies bearer tokens: JWTs (RFC 7519, RFC 8725) of one issuer, with keys from its JWKS, rotated live."""
 
 import asyncio
+import hashlib
 import json
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,6 +36,9 @@ ATTEMPT_EVERY = 5.0
 """Seconds between two attempts, whatever key ids are asked for: a flood of unknown ones stays here."""
 
 FETCH_SECONDS = 3.0
+
+MOST_VERIFIED = 10_000
+"""Tokens whose verified signatures are remembered, by their hash."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +178,16 @@ def _algorithms(key: Key) -> set[str]:
     return set()
 
 
+@dataclass(frozen=True)
+class _Verified:
+    """A token whose signature was verified with `key`."""
+
+    key_id: str
+    key: VerificationKey
+    claims: Mapping[str, Any]
+    principal: Principal
+
+
 class TokenVerifier:
     def __init__(
         self,
@@ -187,14 +202,36 @@ class TokenVerifier:
         self.leeway = leeway_seconds
         self.clock = clock
         self.registry = JWSRegistry(algorithms=ALGORITHMS, strict_check_header=False)
+        self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
 
     async def verify(self, token: str) -> Principal:
-        """Raises InvalidToken, TokenExpired, IdentityProviderUnavailable."""
-        key_id, algorithm = _header(token)
+        """Raises InvalidToken, TokenExpired, IdentityProviderUnavailable.
+
+        A signature is verified once, and again when the issuer's keys were fetched again: a key that is gone lets
+        nobody in. What depends on the time is looked at each time.
+        """
+        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        known = self._verified.get(digest)
+        if known is not None:
+            if await self._find(known.key_id) is known.key:
+                self._check_time(known.claims)
+                return known.principal
+            self._verified.pop(digest, None)
+        verified = await self._verify(token)
+        self._verified[digest] = verified
+        if len(self._verified) > MOST_VERIFIED:
+            self._verified.popitem(last=False)
+        return verified.principal
+
+    async def _find(self, key_id: str) -> VerificationKey | None:
         try:
-            found = await self.keys.find(key_id)
+            return await self.keys.find(key_id)
         except KeysUnavailable:
             raise IdentityProviderUnavailable from None
+
+    async def _verify(self, token: str) -> _Verified:
+        key_id, algorithm = _header(token)
+        found = await self._find(key_id)
         if found is None:
             raise InvalidToken("The issuer has no key of the token's kid.")
         if algorithm not in found.algorithms:
@@ -208,7 +245,7 @@ class TokenVerifier:
             raise InvalidToken("The token is another issuer's.")
         if claims.get("aud") != self.audience:
             raise InvalidToken("The token is for another audience; a list of audiences is not accepted.")
-        return _principal(claims)
+        return _Verified(key_id, found, claims, _principal(claims))
 
     def _check_time(self, claims: Mapping[str, Any]) -> None:
         now = self.clock().timestamp()

@@ -16,7 +16,7 @@ from fastapi import APIRouter, Depends, Request, Response, params
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session as SyncSession
 from sqlalchemy.orm import SessionTransaction
@@ -45,10 +45,10 @@ TIMEOUT = "x-timeout-seconds"
 """In a route's `openapi_extra`: the time that it may take, where the setting does not do."""
 
 
-_SETTINGS = text(
-    "select set_config('branchline.role', :role, true), set_config('branchline.staff_id', :staff_id, true),"
-    " set_config('branchline.branch_id', :branch_id, true), set_config('branchline.now', :now, true),"
-    " set_config('statement_timeout', :timeout, true)"
+_SETTINGS = (
+    "select set_config('branchline.role', %(role)s, true), set_config('branchline.staff_id', %(staff_id)s, true),"
+    " set_config('branchline.branch_id', %(branch_id)s, true), set_config('branchline.now', %(now)s, true),"
+    " set_config('statement_timeout', %(timeout)s, true)"
 )
 
 
@@ -58,7 +58,7 @@ class _ScopedSession(SyncSession):
 
 @event.listens_for(_ScopedSession, "after_begin")
 def _tell_for_whom(session: SyncSession, _: SessionTransaction, connection: Connection) -> None:
-    connection.execute(_SETTINGS, {**session.info["settings"], "now": session.info["clock"]().isoformat()})
+    connection.exec_driver_sql(_SETTINGS, {**session.info["settings"], "now": session.info["clock"]().isoformat()})
 
 
 def open_session(

@@ -342,3 +342,45 @@ async def test_a_discovery_document_of_another_issuer_or_of_open_keys_is_not_bel
     verifier = TokenVerifier(IssuerKeys(ISSUER, None, transport=transport), audience=AUDIENCE, clock=lambda: NOW)
     with pytest.raises(IdentityProviderUnavailable):
         await verifier.verify(signed())
+
+
+async def test_a_signature_is_verified_once_and_its_time_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    issuer, token = Issuer(), signed("Ed25519")
+    verified: list[str] = []
+    verify = TokenVerifier._verify
+
+    async def count(verifier: TokenVerifier, text: str) -> object:
+        verified.append(text)
+        return await verify(verifier, text)
+
+    monkeypatch.setattr(TokenVerifier, "_verify", count)
+    first, again = [await issuer.verifier.verify(token) for _ in range(2)]
+    assert (first, verified) == (again, [token])
+    issuer.verifier.clock = lambda: NOW + timedelta(seconds=331)
+    with pytest.raises(TokenExpired):
+        await issuer.verifier.verify(token)
+    issuer.verifier.clock = lambda: NOW - timedelta(seconds=31)
+    assert "not valid yet" in await refusal(token, issuer)
+
+
+async def test_a_token_that_was_verified_ends_with_its_key() -> None:
+    issuer, token = Issuer(), signed("Ed25519")
+    await issuer.verifier.verify(token)
+    other = OKPKey.generate_key("Ed25519", {"kid": "ed"})
+    for keys, why in (([other], "signature"), ([RSA], "no key")):
+        issuer.keys = Issuer(*keys).keys
+        issuer.seconds += REFRESH_AFTER
+        await issuer.issuer_keys.find("rsa")
+        await issuer.issuer_keys.find("ed")
+        await asyncio.sleep(0.05)
+        assert why in await refusal(token, issuer)
+
+
+async def test_what_is_remembered_of_tokens_is_bounded_and_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "MOST_VERIFIED", 3)
+    issuer = Issuer()
+    for number in range(5):
+        token = signed("Ed25519", sub=f"M{number}")
+        assert (await issuer.verifier.verify(token)).subject == f"M{number}"
+    assert len(issuer.verifier._verified) == 3
+    assert token.encode() not in issuer.verifier._verified
