@@ -8,6 +8,7 @@
 #   make bench-events  Branchline's event core beside FastStream and a bare COPY, on real Kafka and PostgreSQL;
 #                      PUBLISH=1 keeps what it measured in bench/results.json and bench/README.md
 #   make bench-backlog the consumer's memory over a backlog of five million events
+#   make bench-http    what authentication, row-level security and the audit cost a read, layer by layer
 #   make torture       the line on real Kafka and PostgreSQL, killed, paused and cut off; SEED=… replays, MINUTES=… (2)
 #   make simulation    consumer and relay on virtual time, thousands of interleavings; SEED=… the first, SECONDS=… (60)
 #   make torture-guards  each guard of the event core taken out in turn, and the torture has to notice
@@ -19,7 +20,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: help demo demo-reset test audit-dependencies demo-test compose-test torture simulation torture-guards bench-events up down format lock
-.PHONY: installed-demo installed-bench installed-dev
+.PHONY: bench-http installed-demo installed-bench installed-dev
 .NOTPARALLEL:
 
 help:
@@ -66,6 +67,9 @@ demo-test: installed-dev
 
 compose-test: installed-dev
 	@exec $(BIN)/python -m tests.compose
+
+bench-http: installed-bench
+	@exec $(BIN)/python -m bench.http $(if $(ROUNDS),--rounds $(ROUNDS))
 
 bench-events: installed-bench
 	@exec $(BIN)/python -m bench.events $(if $(EVENTS),--events $(EVENTS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
