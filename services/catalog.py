@@ -24,7 +24,7 @@ def compose(
     """The service as the environment's settings say, or those given."""
     composed: dict[str, Callable[[], Service]] = {
         "customer": lambda: customer_service(partitions=platform.partitions, clock=clock),
-        "interaction": interaction_service,
+        "interaction": lambda: interaction_service(clock=clock),
         "scoring": lambda: scoring_service(clock=clock),
         "notification": lambda: notification_service(platform.public_url, notification, clock=clock),
     }

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from shared import scope, visibility
 from shared.audit import tables as audit
+from shared.erasure import tables as erasure
 from shared.keyring import MasterKeyring
 from shared.messaging import tables as messaging
 from shared.sealing import data_keys
@@ -57,7 +58,14 @@ def _run(connection: Connection, targets: Sequence[MetaData]) -> None:
 
 
 def shared_metadata() -> list[MetaData]:
-    return [messaging.metadata, idempotency.metadata, scope.metadata, audit.metadata, data_keys.metadata]
+    return [
+        messaging.metadata,
+        idempotency.metadata,
+        scope.metadata,
+        audit.metadata,
+        data_keys.metadata,
+        erasure.metadata,
+    ]
 
 
 def alembic_config(service: str) -> Config:

@@ -1,16 +1,19 @@
 """What the customer service is made of."""
 
 from services.customer.handlers import CoreBanking
-from services.customer.routes import accounts, customers, restrictions, staff
+from services.customer.personal_data import RULES
+from services.customer.routes import accounts, customers, erasures, restrictions, staff
 from services.customer.routes.core_banking import core_banking_router
 from services.customer.routes.delegations import delegations_router
 from services.customer.routes.kept_events import kept_events_router
 from services.customer.settings import CustomerSettings
+from services.customer.use_cases.erasures import note_purges, remember_erased
 from services.customer.use_cases.ingestion import Rules
 from services.customer.use_cases.upkeep import Upkeep, release_all_due
 from shared.clock import Clock, system_clock
 from shared.database import Database
-from shared.events import corebanking
+from shared.erasure.purging import Purging, without_erased
+from shared.events import corebanking, customer, interaction, notification, scoring
 from shared.messaging.subscriptions import Subscriptions
 from shared.service import Job, Service
 
@@ -23,7 +26,17 @@ def customer_service(
     rules = Rules(partitions=partitions, tolerance_minor=settings.reconciliation_tolerance_minor)
     upkeep = Upkeep(clock)
     subscriptions = Subscriptions(group="customer")
+    purging = Purging(RULES, customer.CustomerPurged, clock, before=remember_erased)
+    subscriptions.admit = without_erased
     subscriptions.on_records(corebanking.TOPIC, CoreBanking(rules, clock).receive_core_events)
+    subscriptions.on(customer.CustomerErased, purging.begin)
+    for told in (
+        customer.CustomerPurged,
+        interaction.CustomerPurged,
+        scoring.CustomerPurged,
+        notification.CustomerPurged,
+    ):
+        subscriptions.on(told, note_purges)
 
     async def release(database: Database) -> None:
         await release_all_due(database, rules, clock)
@@ -35,6 +48,7 @@ def customer_service(
         routers=[
             customers.router,
             restrictions.router,
+            erasures.router,
             accounts.router,
             staff.router,
             core_banking_router(settings, rules),
@@ -45,6 +59,7 @@ def customer_service(
         settings=settings,
         jobs=[
             Job("release_held", 2.0, release),
+            Job("finish_purges", 2.0, purging.finish),
             Job("count_kept_events", 60.0, upkeep.count_kept_events),
             Job("forget_edits", 3_600.0, upkeep.forget_edits),
         ],

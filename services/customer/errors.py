@@ -53,6 +53,11 @@ class CoreEventNotFound(Problem):
     remedy = "Compare source and id with what was sent; send it again if it is missing."
 
 
+class ErasureNotFound(Problem):
+    status, code, title = 404, "erasure_not_found", "No erasure of such a customer was asked for"
+    remedy = "Compare the customer's id with that of the request that asked for the erasure."
+
+
 class TooManyEvents(Problem):
     status, code, title = 413, "too_many_events", "Too many events in one request"
     remedy = "Send them in several requests; sending some twice does no harm."

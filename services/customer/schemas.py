@@ -2,7 +2,7 @@
 
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -87,6 +87,51 @@ class RestrictionRead(BaseModel):
     restricted: bool
     restricted_at: datetime | None
     reason: RestrictionReason | None
+
+
+class ErasureReason(StrEnum):
+    """Article 17(1) of the GDPR, (a) to (e)."""
+
+    NO_LONGER_NECESSARY = "no_longer_necessary"
+    CONSENT_WITHDRAWN = "consent_withdrawn"
+    OBJECTION = "objection"
+    UNLAWFUL_PROCESSING = "unlawful_processing"
+    LEGAL_OBLIGATION = "legal_obligation"
+
+
+class ErasureCreate(Body):
+    reason: ErasureReason = Field(examples=["no_longer_necessary"])
+
+
+class PurgedTableRead(BaseModel):
+    table: str = Field(examples=["timeline_entry"])
+    rows: int = Field(description="How many there were about the customer.", examples=[12])
+
+
+class ErasurePartRead(BaseModel):
+    service: str = Field(examples=["interaction"])
+    key_destroyed: bool = Field(description="Whether what it had sealed can never be opened again, backups included.")
+    purged_at: datetime | None = Field(description="Null until it has told.")
+    tables: list[PurgedTableRead]
+
+
+class ErasureCertificate(BaseModel):
+    """That a customer was erased. It names nobody; whose it is, the customer's id tells who has kept that."""
+
+    certificate_id: UUID
+    reason: ErasureReason
+    requested_at: datetime
+    completed_at: datetime
+    audit_reference: str | None = Field(description="`request_id` of the audit's record of who asked for it.")
+    services: list[ErasurePartRead]
+
+
+class ErasureRead(BaseModel):
+    customer_id: UUID
+    state: Literal["under_way", "complete"]
+    requested_at: datetime
+    services: list[ErasurePartRead]
+    certificate: ErasureCertificate | None = Field(description="Null until every service has told what it deleted.")
 
 
 class DelegationCreate(Body):

@@ -1,18 +1,25 @@
 """What the interaction service is made of."""
 
 from services.interaction import handlers
+from services.interaction.personal_data import RULES
 from services.interaction.routes import customers, outcomes
 from services.interaction.routes.contacts import contacts_router
 from services.interaction.settings import InteractionSettings
+from shared.clock import Clock, system_clock
+from shared.erasure.purging import Purging, without_erased
 from shared.events import customer, notification, scoring
+from shared.events.interaction import CustomerPurged
 from shared.messaging.subscriptions import Subscriptions
 from shared.scope import follow_delegations
-from shared.service import Service
+from shared.service import Job, Service
 
 
-def interaction_service(settings: InteractionSettings | None = None) -> Service:
+def interaction_service(settings: InteractionSettings | None = None, *, clock: Clock = system_clock) -> Service:
     settings = settings or InteractionSettings()
     subscriptions = Subscriptions(group="interaction")
+    purging = Purging(RULES, CustomerPurged, clock)
+    subscriptions.admit = without_erased
+    subscriptions.on(customer.CustomerErased, purging.begin)
     subscriptions.on(customer.CustomerChanged, handlers.follow_customers, commutative=True)
     subscriptions.on(customer.PortfolioDelegated, follow_delegations, commutative=True)
     subscriptions.on(customer.ContactReported, handlers.log_reported_contacts, commutative=True)
@@ -34,4 +41,5 @@ def interaction_service(settings: InteractionSettings | None = None) -> Service:
         routers=[contacts_router(settings), customers.router, outcomes.router],
         subscriptions=subscriptions,
         settings=settings,
+        jobs=[Job("finish_purges", 2.0, purging.finish)],
     )

@@ -1,6 +1,7 @@
 """What the notification service is made of."""
 
 from services.notification.handlers import Handlers
+from services.notification.personal_data import RULES
 from services.notification.routes import alerts
 from services.notification.routes.inbox import inbox_router
 from services.notification.settings import NotificationSettings
@@ -8,7 +9,9 @@ from services.notification.use_cases.changes import InboxBell
 from services.notification.use_cases.mails import MailSender
 from services.notification.use_cases.upkeep import Upkeep
 from shared.clock import Clock, system_clock
-from shared.events.customer import CustomerChanged, ManagerChanged, PortfolioDelegated
+from shared.erasure.purging import Purging, without_erased
+from shared.events.customer import CustomerChanged, CustomerErased, ManagerChanged, PortfolioDelegated
+from shared.events.notification import CustomerPurged
 from shared.events.scoring import ChurnAlertClosed, ChurnAlertRaised
 from shared.messaging.subscriptions import Subscriptions
 from shared.service import Job, Service
@@ -22,6 +25,9 @@ def notification_service(
     handlers = Handlers(clock)
     upkeep = Upkeep(clock)
     subscriptions = Subscriptions(group="notification")
+    purging = Purging(RULES, CustomerPurged, clock)
+    subscriptions.admit = without_erased
+    subscriptions.on(CustomerErased, purging.begin)
     subscriptions.on(CustomerChanged, handlers.follow_customers)
     subscriptions.on(PortfolioDelegated, handlers.follow_delegations)
     subscriptions.on(ManagerChanged, handlers.follow_managers)
@@ -35,6 +41,7 @@ def notification_service(
         subscriptions=subscriptions,
         settings=settings,
         jobs=[
+            Job("finish_purges", 2.0, purging.finish),
             Job("send_mails", 1.0, MailSender(settings, public_url, clock).send_due_mails),
             Job("return_snoozed_items", 5.0, upkeep.return_snoozed_items),
             Job("tell_those_responsible", 60.0, upkeep.tell_those_responsible),

@@ -6,15 +6,18 @@ from zoneinfo import ZoneInfo
 
 from services.scoring.domain.alerts import Levels
 from services.scoring.handlers import Handlers
+from services.scoring.personal_data import RULES
 from services.scoring.routes import alerts, customers
 from services.scoring.settings import ScoringSettings
 from services.scoring.use_cases.rules import Rules
 from services.scoring.use_cases.scoring import score_backlog
 from shared.clock import Clock, system_clock
+from shared.erasure.purging import Purging, without_erased
 from shared.events import interaction
 from shared.events.customer import (
     AccountChanged,
     CustomerChanged,
+    CustomerErased,
     DayClosed,
     DayReported,
     LifeEventReported,
@@ -22,6 +25,7 @@ from shared.events.customer import (
     TransactionsPosted,
 )
 from shared.events.interaction import ComplaintChanged, ContactLogged, RetentionOutcomeRecorded, SurveyAnswered
+from shared.events.scoring import CustomerPurged
 from shared.messaging.subscriptions import Subscriptions
 from shared.scope import follow_delegations
 from shared.service import Job, Service
@@ -32,6 +36,9 @@ def scoring_service(settings: ScoringSettings | None = None, *, clock: Clock = s
     rules = rules_of(settings, clock)
     handlers = Handlers(rules)
     subscriptions = Subscriptions(group="scoring")
+    purging = Purging(RULES, CustomerPurged, clock)
+    subscriptions.admit = without_erased
+    subscriptions.on(CustomerErased, purging.begin)
     subscriptions.on(TransactionsPosted, handlers.aggregate_transactions, commutative=True)
     subscriptions.on(DayClosed, handlers.close_days)
     subscriptions.on(DayReported, handlers.close_days)
@@ -51,7 +58,10 @@ def scoring_service(settings: ScoringSettings | None = None, *, clock: Clock = s
         routers=[customers.router, alerts.router],
         subscriptions=subscriptions,
         settings=settings,
-        jobs=[Job("score_backlog", 1.0, partial(score_backlog, rules=rules))],
+        jobs=[
+            Job("finish_purges", 2.0, purging.finish),
+            Job("score_backlog", 1.0, partial(score_backlog, rules=rules)),
+        ],
     )
 
 

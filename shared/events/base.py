@@ -30,6 +30,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
 class CustomerEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
     """A fact about one customer."""
 
+    ABOUT_ERASED: ClassVar[bool] = False
+    """Whether it is still heard when the customer has been erased: it is about the erasure."""
     customer_id: UUID
 
     @property

@@ -14,6 +14,7 @@ from shared.events.corebanking import (
     LifeEventKind,
     TransactionKind,
 )
+from shared.events.erasure import Purge
 
 TOPIC = "customer.events"
 TRANSACTIONS_TOPIC = "customer.transactions"
@@ -67,6 +68,21 @@ class CustomerChanged(CustomerEvent, frozen=True, kw_only=True, omit_defaults=Tr
     customer_since: date | None = None
     left_on: date | None = None
     restricted: bool = False
+
+
+class CustomerErased(CustomerEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Every service destroys its key of the customer and deletes its rows about them, and keeps nothing later."""
+
+    TYPE: ClassVar[str] = "customer.erased.v1"
+    TOPIC: ClassVar[str] = TOPIC
+    ABOUT_ERASED: ClassVar[bool] = True
+    erasure_id: UUID
+    erased_at: datetime
+
+
+class CustomerPurged(Purge, frozen=True, kw_only=True, omit_defaults=True):
+    TYPE: ClassVar[str] = "customer.customer_purged.v1"
+    TOPIC: ClassVar[str] = TOPIC
 
 
 class PortfolioDelegated(Event, frozen=True, kw_only=True, omit_defaults=True):

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from shared.events.base import CustomerEvent, Event
 from shared.events.corebanking import ComplaintOutcome, ContactChannel
+from shared.events.erasure import Purge
 
 TOPIC = "interaction.events"
 
@@ -70,3 +71,8 @@ class RetentionOutcomeRecorded(CustomerEvent, frozen=True, kw_only=True, omit_de
     outcome: Outcome
     recorded_by: str
     recorded_at: datetime
+
+
+class CustomerPurged(Purge, frozen=True, kw_only=True, omit_defaults=True):
+    TYPE: ClassVar[str] = "interaction.customer_purged.v1"
+    TOPIC: ClassVar[str] = TOPIC

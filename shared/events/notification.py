@@ -6,6 +6,7 @@ from typing import ClassVar
 from uuid import UUID
 
 from shared.events.base import CustomerEvent
+from shared.events.erasure import Purge
 
 TOPIC = "notification.events"
 
@@ -38,3 +39,8 @@ class AlertSnoozed(CustomerEvent, frozen=True, kw_only=True, omit_defaults=True)
     alert_id: UUID
     manager_id: str
     snoozed_until: datetime
+
+
+class CustomerPurged(Purge, frozen=True, kw_only=True, omit_defaults=True):
+    TYPE: ClassVar[str] = "notification.customer_purged.v1"
+    TOPIC: ClassVar[str] = TOPIC

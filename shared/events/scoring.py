@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from shared.events.base import CustomerEvent
+from shared.events.erasure import Purge
 
 TOPIC = "scoring.events"
 
@@ -78,3 +79,8 @@ class ChurnAlertClosed(CustomerEvent, frozen=True, kw_only=True, omit_defaults=T
     @property
     def ended_by(self) -> AlertEnding:
         return self.ending or AlertEnding(self.closure)
+
+
+class CustomerPurged(Purge, frozen=True, kw_only=True, omit_defaults=True):
+    TYPE: ClassVar[str] = "scoring.customer_purged.v1"
+    TOPIC: ClassVar[str] = TOPIC

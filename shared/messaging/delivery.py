@@ -33,7 +33,8 @@ async def deliver_records(
     await park(session, parked)
     fresh = await deliver_once(session, heard)
     reached(CrashPoint.DEDUPLICATED)
-    for run in subscriptions.runs(fresh):
+    admitted = fresh if subscriptions.admit is None else await subscriptions.admit(session, fresh)
+    for run in subscriptions.runs(admitted):
         with delivering(f"process {run.deliveries[0].event.TYPE}", run.deliveries):
             await run.subscription.handler(session, run.deliveries)
     return len(heard) - len(fresh)

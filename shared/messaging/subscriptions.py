@@ -10,6 +10,7 @@ from shared.messaging.records import Record
 
 E = TypeVar("E", bound=Event)
 Handler = Callable[[AsyncSession, Sequence[Delivery[E]]], Awaitable[None]]
+Admission = Callable[[AsyncSession, Sequence[Delivery[Any]]], Awaitable[list[Delivery[Any]]]]
 RecordHandler = Callable[[AsyncSession, Sequence[Record]], Awaitable[None]]
 
 
@@ -32,6 +33,8 @@ class Subscriptions:
         self.group = group
         self._by_type: dict[type[Event], Subscription] = {}
         self._by_topic: dict[str, RecordHandler] = {}
+        self.admit: Admission | None = None
+        """Which of the deliveries are handed to handlers; all where it is None."""
 
     def on(self, event_type: type[E], handler: Handler[E], *, commutative: bool = False) -> None:
         """`handler` gets runs of consecutive events of the type, in order, each event once.

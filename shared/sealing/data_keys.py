@@ -54,6 +54,7 @@ data_key = Table(
     Column("made_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
     Column("destroyed_at", DateTime(timezone=True), comment="the customer was erased: there never is a key again"),
     Index("ix_data_key_master_key_id", "master_key_id"),
+    Index("ix_data_key_destroyed", "customer_id", postgresql_where=text("destroyed_at is not null")),
 )
 
 service_key = Table(

@@ -38,6 +38,7 @@ OF_EVERY_SERVICE: dict[str, Secured | Unsecured] = {
     "audit_record_month": Unsecured("a partition is reached through its table"),
     "audit_chain": Unsecured("written by requests, never read", frozenset({"insert"})),
     "alembic_version": Unsecured("of migrations"),
+    "purge": Unsecured("of deliveries and jobs"),
 }
 
 TABLES: dict[str, dict[str, Secured | Unsecured]] = {
@@ -53,6 +54,9 @@ TABLES: dict[str, dict[str, Secured | Unsecured]] = {
             frozenset({"select", "insert", "update"}),
             frozenset({"delegation_of_branch", "delegation_made", "delegation_ended"}),
         ),
+        "erasure": Secured(frozenset({"select", "insert"})),
+        "erasure_part": Secured(READ),
+        "erased_identity": Unsecured("of the core's boundary"),
         "branch": Unsecured("the bank's, not a customer's", READ),
         "manager": Unsecured("the bank's, not a customer's", READ),
         "posting": Unsecured("the ledger is read as the owner; COPY refuses tables with policies"),

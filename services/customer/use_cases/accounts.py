@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.customer.errors import AccountNotFound
 from services.customer.models import Account, AccountParty
+from services.customer.use_cases.erasures import erased_of
 from services.customer.use_cases.parties import find_customers
 from services.customer.use_cases.receiving import Arrived, Received, newest_revisions
 from services.customer.use_cases.rows import ANY_ID, as_json, upsert
@@ -68,8 +69,10 @@ async def record_accounts(session: AsyncSession, arrived: Arrived) -> None:
     if not recorded:
         return
     customers = await find_customers(session, arrived.source, {p.party_id for _, e in recorded for p in e.parties})
+    unknown = {p.party_id for _, event in recorded for p in event.parties} - customers.keys()
+    erased = await erased_of(session, arrived.source, "party", unknown) if unknown else set()
     for received, event in recorded:
-        _hold_or_park(received, event, customers)
+        _hold_or_park(received, event, customers, erased)
     recorded = arrived.of(AccountRecorded)
     wanted = {"source": arrived.source, "ids": as_json({event.account_id for _, event in recorded})}
     known = {row.core_account_id: row for row in await session.execute(_KNOWN, wanted)}
@@ -90,17 +93,22 @@ async def record_accounts(session: AsyncSession, arrived: Arrived) -> None:
         _Party(row.account_id, customers[party.party_id], party.relation)
         for row in rows
         for party in newest[row.core_account_id][1].parties
+        if party.party_id not in erased
     ]
     await session.execute(_WRITE_PARTIES, {"rows": as_json(parties)})
     _tell(session, rows)
 
 
-def _hold_or_park(received: Received, event: AccountRecorded, customers: dict[str, UUID]) -> None:
+def _hold_or_park(received: Received, event: AccountRecorded, customers: dict[str, UUID], erased: set[str]) -> None:
     if sum(party.relation is PartyRelation.HOLDER for party in event.parties) != 1:
         received.park("no_single_holder", "/data/parties", "an account has exactly one holder")
         return
     for index, party in enumerate(event.parties):
-        if party.party_id not in customers:
+        if party.party_id in erased:
+            if party.relation is PartyRelation.HOLDER:
+                received.is_a_duplicate()
+                return
+        elif party.party_id not in customers:
             received.hold("party", party.party_id, f"/data/parties/{index}/party_id")
             return
 

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.customer.use_cases.accounts import record_accounts
 from services.customer.use_cases.branches import record_branches
 from services.customer.use_cases.business_days import close_business_days
+from services.customer.use_cases.erasures import let_go_of_erased
 from services.customer.use_cases.managers import record_managers
 from services.customer.use_cases.parties import record_parties
 from services.customer.use_cases.receipts import Receipts, due_releases, forget_due, release_held
@@ -76,6 +77,7 @@ async def _receive(session: AsyncSession, due: "deque[_Step]", rules: Rules, now
             await session.execute(_TAKE_TURNS)
             if held:
                 await _try_again(session, arrived, held, rules)
+                await let_go_of_erased(session, arrived)
         await receipts.write(session)
         released = await release_held(session, arrived, now, releasable)
         releasable -= len(released)

@@ -1,6 +1,6 @@
 """Parties of the core become customers; every service hears who looks after them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.customer.domain.personal import PersonalDetails
 from services.customer.models import Branch, Customer
+from services.customer.use_cases.erasures import erased_of
 from services.customer.use_cases.personal_details import index_personal_details, seal
 from services.customer.use_cases.receiving import Arrived, Received, newest_revisions
 from services.customer.use_cases.rows import ANY_ID, as_json, upsert
@@ -68,6 +69,7 @@ async def record_parties(session: AsyncSession, arrived: Arrived) -> None:
     known = {row.party_id: row for row in await session.execute(_KNOWN, wanted)}
     revisions = {party_id: (row.revision, row.fingerprint) for party_id, row in known.items()}
     newest = newest_revisions(recorded, revisions, lambda event: event.party_id)
+    await _let_go_of_erased(session, arrived.source, known, newest)
     people = {
         known[party_id].customer_id if party_id in known else new_id(): (received, event, known.get(party_id))
         for party_id, (received, event) in newest.items()
@@ -84,6 +86,19 @@ async def record_parties(session: AsyncSession, arrived: Arrived) -> None:
     await index_personal_details(session, details)
     arrived.brought.update(f"party:{row.party_id}" for row in rows if row.party_id not in known)
     await announce_customers(session, [row.customer_id for row in rows])
+
+
+async def _let_go_of_erased(
+    session: AsyncSession,
+    source: str,
+    known: Mapping[str, Row[Any]],
+    newest: dict[str, tuple[Received, PartyRecorded]],
+) -> None:
+    """What the bank's core still tells of who was erased is not kept."""
+    unknown = newest.keys() - known.keys()
+    for party_id in await erased_of(session, source, "party", unknown) if unknown else ():
+        received, _ = newest.pop(party_id)
+        received.is_a_duplicate()
 
 
 def _row(key: DataKey, received: Received, event: PartyRecorded, known: Row[Any] | None) -> _Row:

@@ -69,6 +69,7 @@ class Received(msgspec.Struct, eq=False):
 
     def is_a_duplicate(self) -> None:
         self.outcome = Outcome.DUPLICATE
+        self.waits_for = None
 
     def repeats(self, known: int, pointer: str = "/data") -> None:
         """It was here before: the same again, or a conflict with what was applied."""
