@@ -118,7 +118,9 @@ async def bank(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 
 @asynccontextmanager
-async def running_bank(postgres: EmbeddedPostgres, folder: Path, kafka: str | None = None) -> AsyncIterator[Bank]:
+async def running_bank(
+    postgres: EmbeddedPostgres, folder: Path, kafka: str | None = None, *, audit_keys: AuditKeys | None = None
+) -> AsyncIterator[Bank]:
     """The line in this process, served on a port of its own."""
     listening = listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -150,7 +152,7 @@ async def running_bank(postgres: EmbeddedPostgres, folder: Path, kafka: str | No
                 databases,
                 transport,
                 create_mail_app(folder),
-                audit_keys=AuditKeys.generate(),
+                audit_keys=audit_keys or AuditKeys.generate(),
                 master_keys=LocalMasterKeys(MASTER_KEYS),
                 notification=notification,
             )
