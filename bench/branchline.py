@@ -10,7 +10,6 @@ from uuid import UUID
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from psycopg.errors import UniqueViolation
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bench.check import check_exactly_once
@@ -40,7 +39,7 @@ from shared.messaging.dead_letters import Parked, park
 from shared.messaging.kafka import KafkaSource
 from shared.messaging.kafka_connection import KafkaConnection
 from shared.messaging.records import Record
-from shared.messaging.seen import Hashes, Seen, hashes_of
+from shared.messaging.seen import Hashes, Seen, hashes_of, write_once
 from shared.messaging.subscriptions import Subscriptions
 
 Ints = npt.NDArray[np.int64]
@@ -80,7 +79,7 @@ class Branchline:
         self.partitions = partitions
         self._number_of: dict[str, int] = {}
         self._holders: list[UUID] = []
-        self._seen = Seen()
+        self._seen = Seen(distrusted=0)  # the ledger is empty
 
     async def prepare(self, setup: Setup) -> None:
         held = holders(setup.customers)
@@ -88,7 +87,6 @@ class Branchline:
         self._holders = list(held.values())
         self._holder_ids = uuids(b"".join([holder.bytes for holder in self._holders]))
         self._holder_keys = codes([str(holder) for holder in self._holders])
-        self._seen.warm = True  # the ledger is empty
         collect_rarely()
 
     async def run(self, setup: Setup, stop: asyncio.Event) -> None:
@@ -102,15 +100,10 @@ class Branchline:
     async def post_transactions(self, session: AsyncSession, records: Sequence[Record]) -> None:
         """Ledger, aggregates and outbox of a batch, every transaction once."""
         events, faults = decode_each(TransactionPosted, [record.value for record in records])
-        await park(session, [Parked(records[at], fault.code, fault.detail) for at, fault in faults.items()])
         hashes = hashes_of([e.account_id for e in events], [e.transaction_id for e in events])
-        try:
-            async with session.begin_nested():
-                days = await self._post(session, events, hashes)
-        except UniqueViolation:
-            self._seen.distrust()
-            days = await self._post(session, events, hashes)
+        days = await write_once(session, lambda: self._post(session, events, hashes), self._seen)
         self._seen.add(hashes)
+        await park(session, [Parked(records[at], fault.code, fault.detail) for at, fault in faults.items()])
         if len(days.day):
             await self._aggregate(session, days)
             await self._tell(session, days)

@@ -110,8 +110,18 @@ def codes(values: Sequence[str]) -> Column:
     return texts(values)
 
 
+def choices(values: Sequence[str | None]) -> Column:
+    """As `texts`, for what has few different values."""
+    index: dict[str | None, int] = {}
+    which = [index.setdefault(value, len(index)) for value in values]
+    distinct = texts(list(index))
+    assert isinstance(distinct.values, list), "texts are a list"
+    items = np.array(distinct.values, f"S{distinct.width}").view(f"V{distinct.width}")
+    return distinct._replace(values=items).take(np.array(which, np.int64))
+
+
 def constant(value: str, count: int) -> Column:
-    return codes([value]).take(np.zeros(count, np.int64))
+    return choices([value]).take(np.zeros(count, np.int64))
 
 
 def byteas(values: Sequence[bytes | None]) -> Column:

@@ -7,10 +7,11 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.customer.use_cases.ingestion import Rules, receive_events
-from services.customer.use_cases.receiving import Outcome, Received, Unreadable, read_cloud_event, receive
+from services.customer.use_cases.receiving import Outcome, Received, Remembered, Unreadable, read_cloud_event, receive
 from shared.clock import Clock
 from shared.messaging.dead_letters import Parked, count_as_parked, park
 from shared.messaging.records import Record, headers_of
+from shared.messaging.seen import write_once
 
 
 class CoreBanking:
@@ -19,14 +20,20 @@ class CoreBanking:
     def __init__(self, rules: Rules, clock: Clock) -> None:
         self._rules = rules
         self._clock = clock
+        self._remembered = Remembered()
 
     async def receive_core_events(self, session: AsyncSession, records: Sequence[Record]) -> None:
         """Applies, holds or parks each event; what has no identity becomes a dead letter."""
+        known = self._remembered
+        await write_once(session, lambda: self._receive(session, records), known.events, known.transactions)
+
+    async def _receive(self, session: AsyncSession, records: Sequence[Record]) -> None:
         now = self._clock()
         read = [(record, read_record(record, now)) for record in records]
         await park(session, [Parked(r, u.code, u.detail) for r, u in read if isinstance(u, Unreadable)])
         received = [(record, event) for record, event in read if isinstance(event, Received)]
-        await receive_events(session, [event for _, event in received], rules=self._rules, now=now)
+        events = [event for _, event in received]
+        await receive_events(session, events, rules=self._rules, now=now, remembered=self._remembered)
         count_as_parked(session, (record for record, event in received if event.outcome is Outcome.PARKED))
 
 

@@ -6,10 +6,19 @@ only what is worth not looking up, and the database's unique index is what holds
 0.5 µs each; a batch at once takes 0.1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from psycopg.errors import UniqueViolation
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.messaging.dead_letters import forget_parked
+from shared.messaging.outbox import forget_pending, pending_events
+
+T = TypeVar("T")
 
 Hashes = npt.NDArray[np.uint64]
 BITS = 4
@@ -35,23 +44,24 @@ def _mixed(hashes: Hashes) -> Hashes:
 class Seen:
     """Remembers the last `capacity` ids, and up to as many before them, in 4 bytes each.
 
-    Until it is `warm` it doubts everything, and for `DISTRUSTED` batches after it was found not to know an id.
+    It trusts itself when it has seen DISTRUSTED ids: what comes twice comes soon again, as a rule, and a process that
+    has just begun knows nothing. It does so again after it did not know one that the database had.
     """
 
-    DISTRUSTED = 50
+    DISTRUSTED = 500_000
 
-    def __init__(self, capacity: int = 4_000_000) -> None:
+    def __init__(self, capacity: int = 4_000_000, *, distrusted: int = DISTRUSTED) -> None:
+        """`distrusted` is how many ids are doubted first: 0 where nothing was ever written."""
         self._shift = np.uint64(64 - max(1, (capacity // IDS_A_WORD - 1).bit_length()))
         self._capacity = capacity
         self._count = 0
         self._words, self._older = self._empty(), self._empty()
-        self._distrusted = 0
-        self.warm = False
+        self._distrusted = distrusted
 
     def doubtful(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
         """Which of a batch's ids must be looked up: those perhaps seen before, and all that the batch has twice."""
-        if not self.warm or self._distrusted:
-            self._distrusted = max(0, self._distrusted - 1)
+        if self._distrusted > 0:
+            self._distrusted -= len(hashes)
             return np.ones(len(hashes), np.bool_)
         at, bits = self._places(hashes)
         seen: npt.NDArray[np.bool_] = ((self._words[at] & bits) == bits) | ((self._older[at] & bits) == bits)
@@ -80,3 +90,23 @@ class Seen:
         for number in range(BITS):
             bits |= np.uint64(1) << ((hashes >> np.uint64(6 * number)) & np.uint64(63))
         return (hashes >> self._shift).astype(np.int64), bits
+
+
+async def write_once(session: AsyncSession, write: Callable[[], Awaitable[T]], *filters: Seen) -> T:
+    """What `write` returns, which looks up only what the filters doubt.
+
+    When a unique index has what it took for new, all that it wrote and published is taken back, and it writes again
+    looking up everything. Raises what it raises then.
+    """
+    published = pending_events(session)
+    try:
+        async with session.begin_nested():
+            return await write()
+    except (UniqueViolation, IntegrityError) as fault:
+        if not isinstance(getattr(fault, "orig", fault), UniqueViolation):
+            raise
+    for each in filters:
+        each.distrust()
+    forget_pending(session, published)
+    forget_parked(session)
+    return await write()

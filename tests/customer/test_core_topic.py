@@ -5,8 +5,10 @@ import pytest
 
 from services.customer.handlers import CoreBanking
 from services.customer.use_cases.ingestion import Rules
+from shared.events.customer import TransactionsPosted
 from shared.messaging.dead_letters import offsets_parked_in
 from shared.messaging.records import Record
+from shared.messaging.seen import Seen, hashes_of
 from tests.bank import SMALL_BANK, lines, posted, push
 from tests.customer.asking import NOW
 from tests.harness import PARTITIONS, ServiceUnderTest
@@ -21,13 +23,26 @@ HEADERS = {
 }
 
 
+def record_of(value: bytes | None, **headers: bytes) -> Record:
+    return Record("corebanking.events", 0, 7, b"any key", value, tuple(headers.items()))
+
+
 async def receive(customer: ServiceUnderTest, value: bytes | None, **headers: bytes) -> set[int]:
     """The offsets of what was parked: the record's is 7."""
-    record = Record("corebanking.events", 0, 7, b"any key", value, tuple(headers.items()))
+    return await deliver(customer, CoreBanking(Rules(PARTITIONS, 100), lambda: NOW), record_of(value, **headers))
+
+
+async def deliver(customer: ServiceUnderTest, core: CoreBanking, *records: Record) -> set[int]:
     async with customer.database.transaction() as session:
-        core = CoreBanking(Rules(PARTITIONS, 100), lambda: NOW)
-        await core.receive_core_events(session, [record])
+        await core.receive_core_events(session, records)
         return offsets_parked_in(session)
+
+
+def trusting() -> CoreBanking:
+    """One that trusts what it remembers, which is nothing yet."""
+    core = CoreBanking(Rules(PARTITIONS, 100), lambda: NOW)
+    core._remembered.events, core._remembered.transactions = Seen(distrusted=0), Seen(distrusted=0)
+    return core
 
 
 async def outcomes(customer: ServiceUnderTest) -> list[tuple[str, str]]:
@@ -91,3 +106,32 @@ async def test_what_has_an_identity_and_no_sense_is_parked_under_it(
 async def test_a_record_that_is_no_event_is_a_dead_letter(customer: ServiceUnderTest, value: bytes | None) -> None:
     await receive(customer, value)
     assert len(await letters(customer)) == 1
+
+
+async def test_what_is_remembered_is_known_again_without_asking_for_all(customer: ServiceUnderTest) -> None:
+    await push(customer, SMALL_BANK)
+    core = trusting()
+    other = msgspec.json.encode(posted("T1", 6))
+    await deliver(customer, core, record_of(T1, **HEADERS), record_of(T1, **HEADERS))
+    await deliver(customer, core, record_of(T1, **HEADERS), record_of(T1, **HEADERS | {"ce_id": b"t-2"}))
+    await deliver(customer, core, record_of(other, **HEADERS | {"ce_id": b"t-3"}))
+    assert await outcomes(customer) == [("t-1", "applied"), ("t-2", "duplicate"), ("t-3", "parked")]
+    assert await customer.count("posting") == 1
+
+
+@pytest.mark.parametrize("event_id", [b"t-1", b"t-2"])
+async def test_what_was_forgotten_counts_once_all_the_same(customer: ServiceUnderTest, event_id: bytes) -> None:
+    """Months later, or after another process applied it: the filter takes it for new, the unique index does not."""
+    await push(customer, SMALL_BANK)
+    await push(customer, [posted("T1", 5)], ids="t")
+    core = trusting()
+    again = record_of(T1, **HEADERS | {"ce_id": event_id})
+    fresh = record_of(msgspec.json.encode(posted("T2", 7)), **HEADERS | {"ce_id": b"t-9"})
+    await deliver(customer, core, record_of(b"no event"), fresh, again)
+    first = [("t-1", "applied")] if event_id == b"t-1" else [("t-1", "applied"), ("t-2", "duplicate")]
+    assert await outcomes(customer) == [*first, ("t-9", "applied")]
+    assert await customer.count("posting") == 2
+    assert len(await letters(customer)) == 1, "what the first attempt parked was taken back with it"
+    told = [t.amount_minor for event in await customer.published(TransactionsPosted) for t in event.transactions]
+    assert told == [5, 7]
+    assert core._remembered.events.doubtful(hashes_of(["never", "seen"])).all(), "more of the past may follow"

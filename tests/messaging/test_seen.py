@@ -1,6 +1,7 @@
 """What the filter of seen ids must never do, and what it may."""
 
 import numpy as np
+import pytest
 
 from shared.messaging.seen import Seen, hashes_of
 
@@ -10,9 +11,7 @@ def ids(first: int, count: int) -> list[str]:
 
 
 def warm(capacity: int = 100_000) -> Seen:
-    seen = Seen(capacity)
-    seen.warm = True
-    return seen
+    return Seen(capacity, distrusted=0)
 
 
 def test_what_was_seen_is_never_denied() -> None:
@@ -41,15 +40,16 @@ def test_the_parts_of_an_id_are_told_apart() -> None:
     assert len(set(hashes.tolist())) == 4
 
 
-def test_everything_is_doubted_until_it_is_warm() -> None:
+def test_everything_is_doubted_by_a_process_that_has_just_begun() -> None:
     assert Seen().doubtful(hashes_of(ids(0, 10))).all()
 
 
-def test_everything_is_doubted_for_a_while_after_it_missed_one() -> None:
+def test_everything_is_doubted_for_a_while_after_it_missed_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Seen, "DISTRUSTED", 25)
     seen = warm()
     seen.distrust()
-    batches = [bool(seen.doubtful(hashes_of(ids(10 * n, 10))).all()) for n in range(Seen.DISTRUSTED + 1)]
-    assert batches == [True] * Seen.DISTRUSTED + [False]
+    batches = [bool(seen.doubtful(hashes_of(ids(10 * n, 10))).all()) for n in range(4)]
+    assert batches == [True, True, True, False]
 
 
 def test_its_memory_is_bounded_and_it_forgets_the_oldest_first() -> None:

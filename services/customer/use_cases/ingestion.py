@@ -16,7 +16,7 @@ from services.customer.use_cases.erasures import let_go_of_erased
 from services.customer.use_cases.managers import record_managers
 from services.customer.use_cases.parties import record_parties
 from services.customer.use_cases.receipts import Receipts, due_releases, forget_due, release_held
-from services.customer.use_cases.receiving import Arrived, Received, by_source
+from services.customer.use_cases.receiving import Arrived, Received, Remembered, by_source
 from services.customer.use_cases.reported_facts import report_facts
 from services.customer.use_cases.rows import ANY_ID, as_json
 from services.customer.use_cases.transactions import post_transactions
@@ -38,16 +38,22 @@ _Step: TypeAlias = tuple[str, Sequence[Received], bool]
 """A source, events of it, and whether they were held until now."""
 
 
-async def receive_events(session: AsyncSession, received: Sequence[Received], *, rules: Rules, now: datetime) -> None:
+async def receive_events(
+    session: AsyncSession,
+    received: Sequence[Received],
+    *,
+    rules: Rules,
+    now: datetime,
+    remembered: Remembered | None = None,
+) -> None:
     """Applies what can be applied and notes the outcome of each, on `received` and in the database.
 
     The order within `received` matters only where the core left it open: what an event names is
     applied before it, and state has revisions. Raises IntegrityError when another transaction applied
     the same at the same moment: again, it is known.
     """
-    await _receive(
-        session, deque((source, events, False) for source, events in by_source(received).items()), rules, now
-    )
+    steps = deque[_Step]((source, events, False) for source, events in by_source(received).items())
+    await _receive(session, steps, rules, now, remembered)
 
 
 async def release_due_events(session: AsyncSession, *, rules: Rules, now: datetime) -> bool:
@@ -64,11 +70,13 @@ async def release_due_events(session: AsyncSession, *, rules: Rules, now: dateti
     return True
 
 
-async def _receive(session: AsyncSession, due: "deque[_Step]", rules: Rules, now: datetime) -> None:
+async def _receive(
+    session: AsyncSession, due: "deque[_Step]", rules: Rules, now: datetime, remembered: Remembered | None = None
+) -> None:
     releasable = MOST_RELEASED
     while due:
         source, events, was_held = due.popleft()
-        arrived = Arrived(source, events)
+        arrived = Arrived(source, events, remembered=remembered)
         await _lock_customers(session, arrived)
         receipts = await Receipts.of(session, arrived, were_held=was_held)
         await _apply(session, arrived, rules)
@@ -105,7 +113,7 @@ async def _try_again(session: AsyncSession, arrived: Arrived, held: list[Receive
     """What they wait for may have been committed since it was looked for."""
     for event in held:
         event.try_again()
-    again = Arrived(arrived.source, held, arrived.brought)
+    again = Arrived(arrived.source, held, arrived.brought, arrived.remembered)
     await _lock_customers(session, again)
     await _apply(session, again, rules)
 

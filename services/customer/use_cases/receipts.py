@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import compress
 
 import msgspec
 from sqlalchemy import select, text
@@ -13,6 +14,7 @@ from services.customer.models import KeptEvent, ReceivedEvent
 from services.customer.use_cases.receiving import SAME_ID, Arrived, Outcome, Received, read_cloud_event
 from services.customer.use_cases.rows import ANY_ID, as_json
 from shared.copying import copy_rows
+from shared.messaging.seen import hashes_of
 
 SETTLED = (Outcome.APPLIED, Outcome.DUPLICATE)
 _STRENGTH = {Outcome.PARKED: 0, Outcome.DUPLICATE: 1, Outcome.HELD: 2, Outcome.APPLIED: 3}
@@ -65,8 +67,13 @@ class Receipts:
         """
         if were_held:
             return cls(arrived, {event.event_id for event in arrived.events})
-        ids = as_json([event.event_id for event in arrived.events])
-        rows = (await session.execute(_KNOWN, {"source": arrived.source, "ids": ids})).all()
+        ids = [event.event_id for event in arrived.events]
+        if arrived.remembered is not None:
+            hashes = hashes_of([arrived.source] * len(ids), ids)
+            doubtful = arrived.remembered.events.doubtful(hashes)
+            arrived.remembered.events.add(hashes)
+            ids = list(compress(ids, doubtful.tolist()))
+        rows = (await session.execute(_KNOWN, {"source": arrived.source, "ids": as_json(ids)})).all() if ids else []
         settled = {event_id: fingerprint for event_id, fingerprint, outcome in rows if outcome in SETTLED}
         for event in arrived.events:
             if event.outcome is Outcome.APPLIED:

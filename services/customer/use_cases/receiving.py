@@ -14,6 +14,7 @@ from services.customer.domain.dates import is_plausible, may_have_happened
 from shared.events import EVENT_TYPES, Undecodable, decode, encode
 from shared.events.base import undecodable
 from shared.events.corebanking import CoreBankingEvent
+from shared.messaging.seen import Seen
 
 C = TypeVar("C", bound=CoreBankingEvent)
 
@@ -89,12 +90,28 @@ class Unreadable(msgspec.Struct, frozen=True):
     event_id: str | None = None
 
 
+class Remembered:
+    """Ids that this process has seen: only others' need to be looked up. See `write_once`, which it needs."""
+
+    def __init__(self) -> None:
+        self.events = Seen()
+        self.transactions = Seen()
+
+
 class Arrived:
     """One source's events in one transaction, by type; and what they brought that held events may wait for."""
 
-    def __init__(self, source: str, events: Sequence[Received], brought: set[str] | None = None) -> None:
+    def __init__(
+        self,
+        source: str,
+        events: Sequence[Received],
+        brought: set[str] | None = None,
+        remembered: Remembered | None = None,
+    ) -> None:
         self.source = source
         self.events = events
+        self.remembered = remembered
+        """Without it everything is looked up."""
         self.brought: set[str] = set() if brought is None else brought
         """As `kind:id`."""
         self._by_type: dict[type[CoreBankingEvent], list[Received]] = {}

@@ -14,6 +14,7 @@ from shared.events.corebanking import TransactionPosted, TransactionReversed
 from shared.events.customer import PostedTransaction, TransactionsPosted
 from shared.ids import derived_id
 from shared.messaging.outbox import publish
+from shared.messaging.seen import hashes_of
 
 
 async def post_transactions(session: AsyncSession, arrived: Arrived) -> None:
@@ -24,13 +25,13 @@ async def post_transactions(session: AsyncSession, arrived: Arrived) -> None:
         return
     accounts = await lock_accounts(session, arrived.source, {event.account_id for _, event in movements})
     named: dict[str, list[str]] = defaultdict(list)
-    for received, event in movements:
+    for (received, event), doubtful in zip(movements, _doubtful(arrived, movements), strict=True):
         account = accounts.get(event.account_id)
         if account is None:
             received.hold("account", event.account_id, "/data/account_id")
         elif isinstance(event, TransactionPosted) and event.currency != account.currency:
             received.park("currency_mismatch", "/data/currency", "the account is in another currency")
-        else:
+        elif doubtful:
             named[event.account_id].append(event.transaction_id)
     await recall_postings(session, [(accounts[core_id], ids) for core_id, ids in named.items()])
     for received, posted in arrived.of(TransactionPosted):
@@ -56,6 +57,19 @@ async def post_transactions(session: AsyncSession, arrived: Arrived) -> None:
     moved = await write_postings(session, list(accounts.values()))
     _tell(session, moved)
     await _bring(session, arrived, moved)
+
+
+def _doubtful(
+    arrived: Arrived, movements: Sequence[tuple[Received, TransactionPosted | TransactionReversed]]
+) -> list[bool]:
+    """Which of them may have been posted before."""
+    if arrived.remembered is None:
+        return [True] * len(movements)
+    ids = [event.account_id for _, event in movements], [event.transaction_id for _, event in movements]
+    hashes = hashes_of([arrived.source] * len(movements), *ids)
+    doubtful: list[bool] = arrived.remembered.transactions.doubtful(hashes).tolist()
+    arrived.remembered.transactions.add(hashes)
+    return doubtful
 
 
 _REVERSALS_WAIT = text("select exists (select from kept_event where waits_for is not null and code = :code)")
