@@ -36,6 +36,9 @@ from shared.ids import new_id
 from shared.messaging.records import Record, event_headers
 from shared.messaging.subscriptions import Subscriptions
 from shared.migrations import migrate
+from shared.sealing.data_keys import DataKeys
+from shared.sealing.master_keys import LocalMasterKeys
+from tests.keys import MASTER_KEYS
 
 SEED_BATCH = 5_000
 _LEDGER = (
@@ -62,6 +65,7 @@ class CustomerIngestion:
     async def prepare(self, setup: Setup) -> None:
         await migrate("customer", setup.database)
         database = Database(setup.database, setup.database)
+        database.data_keys = DataKeys(LocalMasterKeys(MASTER_KEYS))
         receive = _core_banking(setup).receive_core_events
         events = list(_bank(setup.customers))
         for first in range(0, len(events), SEED_BATCH):
