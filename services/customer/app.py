@@ -5,15 +5,18 @@ from services.customer.personal_data import RULES
 from services.customer.routes import accounts, customers, erasures, restrictions, staff
 from services.customer.routes.core_banking import core_banking_router
 from services.customer.routes.delegations import delegations_router
+from services.customer.routes.exports import exports_router
 from services.customer.routes.kept_events import kept_events_router
 from services.customer.settings import CustomerSettings
 from services.customer.use_cases.erasures import note_purges, remember_erased
+from services.customer.use_cases.exports import ExportKeeping
 from services.customer.use_cases.ingestion import Rules
 from services.customer.use_cases.upkeep import Upkeep, release_all_due
 from shared.clock import Clock, system_clock
 from shared.database import Database
 from shared.erasure.purging import Purging, without_erased
 from shared.events import corebanking, customer, interaction, notification, scoring
+from shared.exports.preparing import Exporting
 from shared.messaging.subscriptions import Subscriptions
 from shared.service import Job, Service
 
@@ -30,6 +33,16 @@ def customer_service(
     subscriptions.admit = without_erased
     subscriptions.on_records(corebanking.TOPIC, CoreBanking(rules, clock).receive_core_events)
     subscriptions.on(customer.CustomerErased, purging.begin)
+    keeping = ExportKeeping(clock)
+    exporting = Exporting(RULES, customer.ExportPartPrepared)
+    subscriptions.on(customer.CustomerExportRequested, exporting.prepare)
+    for part in (
+        customer.ExportPartPrepared,
+        interaction.ExportPartPrepared,
+        scoring.ExportPartPrepared,
+        notification.ExportPartPrepared,
+    ):
+        subscriptions.on(part, keeping.collect_parts)
     for told in (
         customer.CustomerPurged,
         interaction.CustomerPurged,
@@ -49,6 +62,7 @@ def customer_service(
             customers.router,
             restrictions.router,
             erasures.router,
+            exports_router(settings),
             accounts.router,
             staff.router,
             core_banking_router(settings, rules),
@@ -59,6 +73,7 @@ def customer_service(
         settings=settings,
         jobs=[
             Job("release_held", 2.0, release),
+            Job("forget_expired_exports", 600.0, keeping.forget_expired),
             Job("finish_purges", 2.0, purging.finish),
             Job("count_kept_events", 60.0, upkeep.count_kept_events),
             Job("forget_edits", 3_600.0, upkeep.forget_edits),

@@ -53,6 +53,21 @@ class CoreEventNotFound(Problem):
     remedy = "Compare source and id with what was sent; send it again if it is missing."
 
 
+class ExportNotFound(Problem):
+    status, code, title = 404, "export_not_found", "No such export of a customer that you look after"
+    remedy = "Ask for an export of the customer, and read it by the id in the answer."
+
+
+class ExportNotReady(Problem):
+    status, code, title = 409, "export_not_ready", "Not every service has told what it has about the customer"
+    remedy = "Read the export until its state is ready, then download it."
+
+
+class ExportExpired(Problem):
+    status, code, title = 410, "export_expired", "The archive is not kept any longer"
+    remedy = "Ask for another export of the customer."
+
+
 class ErasureNotFound(Problem):
     status, code, title = 404, "erasure_not_found", "No erasure of such a customer was asked for"
     remedy = "Compare the customer's id with that of the request that asked for the erasure."

@@ -15,6 +15,10 @@ _NAMED = (
 RULES: Rules = {
     "kept_event_edit": Deleted(_NAMED.format(table="kept_event_edit"), not_shown=COPY),
     "kept_event": Deleted(_NAMED.format(table="kept_event"), not_shown="the bank's core has not told it rightly yet"),
+    "customer_export_part": Deleted(
+        "export_id in (select export_id from customer_export where customer_id = :customer_id)", not_shown=COPY
+    ),
+    "customer_export": Deleted(not_shown=COPY),
     "customer_token": Deleted(not_shown="keyed hashes of what is exported with the customer"),
     "reported_fact": Deleted(about="what other systems of the bank reported about you, by their ids"),
     "reconciliation_finding": Deleted(_OF_THEIR_ACCOUNTS, about="a day on which your account's sum was not as stated"),

@@ -89,6 +89,21 @@ class RestrictionRead(BaseModel):
     reason: RestrictionReason | None
 
 
+class ExportProgress(BaseModel):
+    service: str = Field(examples=["interaction"])
+    prepared: bool = Field(description="Whether all of its part has come.")
+
+
+class ExportRead(BaseModel):
+    export_id: UUID
+    customer_id: UUID
+    state: Literal["preparing", "ready", "expired"]
+    requested_at: datetime
+    ready_at: datetime | None
+    expires_at: datetime = Field(description="From then on the archive is not kept.")
+    services: list[ExportProgress]
+
+
 class ErasureReason(StrEnum):
     """Article 17(1) of the GDPR, (a) to (e)."""
 

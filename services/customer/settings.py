@@ -17,5 +17,7 @@ class CustomerSettings(Settings):
     """The most core-banking events in one request: they are one transaction."""
     ingestion_timeout_seconds: float = Field(default=30, gt=0, le=300)
     """After which one request of core-banking events is given up; nothing of it is kept, and it can be sent again."""
+    export_days: int = Field(default=7, ge=1, le=90)
+    """How long the archive of an export can be downloaded."""
     delegation_days: int = Field(default=92, ge=1, le=366)
     """The longest that a portfolio is delegated for: what is to last is assigned."""

@@ -8,7 +8,8 @@ from services.interaction.settings import InteractionSettings
 from shared.clock import Clock, system_clock
 from shared.erasure.purging import Purging, without_erased
 from shared.events import customer, notification, scoring
-from shared.events.interaction import CustomerPurged
+from shared.events.interaction import CustomerPurged, ExportPartPrepared
+from shared.exports.preparing import Exporting
 from shared.messaging.subscriptions import Subscriptions
 from shared.scope import follow_delegations
 from shared.service import Job, Service
@@ -20,6 +21,7 @@ def interaction_service(settings: InteractionSettings | None = None, *, clock: C
     purging = Purging(RULES, CustomerPurged, clock)
     subscriptions.admit = without_erased
     subscriptions.on(customer.CustomerErased, purging.begin)
+    subscriptions.on(customer.CustomerExportRequested, Exporting(RULES, ExportPartPrepared).prepare)
     subscriptions.on(customer.CustomerChanged, handlers.follow_customers, commutative=True)
     subscriptions.on(customer.PortfolioDelegated, follow_delegations, commutative=True)
     subscriptions.on(customer.ContactReported, handlers.log_reported_contacts, commutative=True)

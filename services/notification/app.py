@@ -10,9 +10,16 @@ from services.notification.use_cases.mails import MailSender
 from services.notification.use_cases.upkeep import Upkeep
 from shared.clock import Clock, system_clock
 from shared.erasure.purging import Purging, without_erased
-from shared.events.customer import CustomerChanged, CustomerErased, ManagerChanged, PortfolioDelegated
-from shared.events.notification import CustomerPurged
+from shared.events.customer import (
+    CustomerChanged,
+    CustomerErased,
+    CustomerExportRequested,
+    ManagerChanged,
+    PortfolioDelegated,
+)
+from shared.events.notification import CustomerPurged, ExportPartPrepared
 from shared.events.scoring import ChurnAlertClosed, ChurnAlertRaised
+from shared.exports.preparing import Exporting
 from shared.messaging.subscriptions import Subscriptions
 from shared.service import Job, Service
 
@@ -28,6 +35,7 @@ def notification_service(
     purging = Purging(RULES, CustomerPurged, clock)
     subscriptions.admit = without_erased
     subscriptions.on(CustomerErased, purging.begin)
+    subscriptions.on(CustomerExportRequested, Exporting(RULES, ExportPartPrepared).prepare)
     subscriptions.on(CustomerChanged, handlers.follow_customers)
     subscriptions.on(PortfolioDelegated, handlers.follow_delegations)
     subscriptions.on(ManagerChanged, handlers.follow_managers)

@@ -18,6 +18,7 @@ from shared.events.customer import (
     AccountChanged,
     CustomerChanged,
     CustomerErased,
+    CustomerExportRequested,
     DayClosed,
     DayReported,
     LifeEventReported,
@@ -25,7 +26,8 @@ from shared.events.customer import (
     TransactionsPosted,
 )
 from shared.events.interaction import ComplaintChanged, ContactLogged, RetentionOutcomeRecorded, SurveyAnswered
-from shared.events.scoring import CustomerPurged
+from shared.events.scoring import CustomerPurged, ExportPartPrepared
+from shared.exports.preparing import Exporting
 from shared.messaging.subscriptions import Subscriptions
 from shared.scope import follow_delegations
 from shared.service import Job, Service
@@ -39,6 +41,7 @@ def scoring_service(settings: ScoringSettings | None = None, *, clock: Clock = s
     purging = Purging(RULES, CustomerPurged, clock)
     subscriptions.admit = without_erased
     subscriptions.on(CustomerErased, purging.begin)
+    subscriptions.on(CustomerExportRequested, Exporting(RULES, ExportPartPrepared).prepare)
     subscriptions.on(TransactionsPosted, handlers.aggregate_transactions, commutative=True)
     subscriptions.on(DayClosed, handlers.close_days)
     subscriptions.on(DayReported, handlers.close_days)

@@ -15,6 +15,7 @@ from shared.events.corebanking import (
     TransactionKind,
 )
 from shared.events.erasure import Purge
+from shared.events.exports import ExportPart
 
 TOPIC = "customer.events"
 TRANSACTIONS_TOPIC = "customer.transactions"
@@ -68,6 +69,20 @@ class CustomerChanged(CustomerEvent, frozen=True, kw_only=True, omit_defaults=Tr
     customer_since: date | None = None
     left_on: date | None = None
     restricted: bool = False
+
+
+class CustomerExportRequested(CustomerEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Every service tells what it has about the customer, sealed to `public_key`: X25519, of one use, in base64."""
+
+    TYPE: ClassVar[str] = "customer.export_requested.v1"
+    TOPIC: ClassVar[str] = TOPIC
+    export_id: UUID
+    public_key: str
+
+
+class ExportPartPrepared(ExportPart, frozen=True, kw_only=True, omit_defaults=True):
+    TYPE: ClassVar[str] = "customer.export_part_prepared.v1"
+    TOPIC: ClassVar[str] = TOPIC
 
 
 class CustomerErased(CustomerEvent, frozen=True, kw_only=True, omit_defaults=True):

@@ -8,6 +8,7 @@ from uuid import UUID
 from shared.events.base import CustomerEvent, Event
 from shared.events.corebanking import ComplaintOutcome, ContactChannel
 from shared.events.erasure import Purge
+from shared.events.exports import ExportPart
 
 TOPIC = "interaction.events"
 
@@ -75,4 +76,9 @@ class RetentionOutcomeRecorded(CustomerEvent, frozen=True, kw_only=True, omit_de
 
 class CustomerPurged(Purge, frozen=True, kw_only=True, omit_defaults=True):
     TYPE: ClassVar[str] = "interaction.customer_purged.v1"
+    TOPIC: ClassVar[str] = TOPIC
+
+
+class ExportPartPrepared(ExportPart, frozen=True, kw_only=True, omit_defaults=True):
+    TYPE: ClassVar[str] = "interaction.export_part_prepared.v1"
     TOPIC: ClassVar[str] = TOPIC

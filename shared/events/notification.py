@@ -7,6 +7,7 @@ from uuid import UUID
 
 from shared.events.base import CustomerEvent
 from shared.events.erasure import Purge
+from shared.events.exports import ExportPart
 
 TOPIC = "notification.events"
 
@@ -43,4 +44,9 @@ class AlertSnoozed(CustomerEvent, frozen=True, kw_only=True, omit_defaults=True)
 
 class CustomerPurged(Purge, frozen=True, kw_only=True, omit_defaults=True):
     TYPE: ClassVar[str] = "notification.customer_purged.v1"
+    TOPIC: ClassVar[str] = TOPIC
+
+
+class ExportPartPrepared(ExportPart, frozen=True, kw_only=True, omit_defaults=True):
+    TYPE: ClassVar[str] = "notification.export_part_prepared.v1"
     TOPIC: ClassVar[str] = TOPIC

@@ -9,6 +9,7 @@ import msgspec
 
 from shared.events.base import CustomerEvent
 from shared.events.erasure import Purge
+from shared.events.exports import ExportPart
 
 TOPIC = "scoring.events"
 
@@ -83,4 +84,9 @@ class ChurnAlertClosed(CustomerEvent, frozen=True, kw_only=True, omit_defaults=T
 
 class CustomerPurged(Purge, frozen=True, kw_only=True, omit_defaults=True):
     TYPE: ClassVar[str] = "scoring.customer_purged.v1"
+    TOPIC: ClassVar[str] = TOPIC
+
+
+class ExportPartPrepared(ExportPart, frozen=True, kw_only=True, omit_defaults=True):
+    TYPE: ClassVar[str] = "scoring.export_part_prepared.v1"
     TOPIC: ClassVar[str] = TOPIC

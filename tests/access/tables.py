@@ -54,6 +54,8 @@ TABLES: dict[str, dict[str, Secured | Unsecured]] = {
             frozenset({"select", "insert", "update"}),
             frozenset({"delegation_of_branch", "delegation_made", "delegation_ended"}),
         ),
+        "customer_export": Secured(frozenset({"select", "insert"})),
+        "customer_export_part": Secured(READ),
         "erasure": Secured(frozenset({"select", "insert"})),
         "erasure_part": Secured(READ),
         "erased_identity": Unsecured("of the core's boundary"),

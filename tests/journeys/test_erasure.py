@@ -2,8 +2,11 @@
 
 import asyncio
 import base64
+import io
+import json
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -156,14 +159,14 @@ async def test_nothing_of_an_erased_person_is_left_anywhere(
         async with bank.http("head_office", staff_id="HO1") as http:
             assert (await http.get(f"/api/customer/v1/customers/{customer_id}")).json()["name"] == PERSON["name"]
             await restricted_and_lifted(bank, http, customer_id)
+            archive = await exported(http, customer_id)
             shown = await erased(http, customer_id)
+        rows = {name: json.loads(archive.read(name)).get("rows") for name in archive.namelist() if "/" in name}
+        assert {value: rows["customer/customer.json"][0]["sealed"][value] for value in PERSON} == PERSON
+        full = {name for name, found in rows.items() if found}
+        assert full >= {"interaction/contact.json", "scoring/churn_alert.json", "notification/inbox_item.json"}
         certificate = shown["certificate"]
         assert all(part["key_destroyed"] and part["purged_at"] for part in certificate["services"])
-        deleted = {part["service"]: {t["table"]: t["rows"] for t in part["tables"]} for part in certificate["services"]}
-        assert deleted["customer"]["customer"] == 1
-        assert deleted["customer"]["kept_event"] == 2
-        assert deleted["interaction"]["idempotency_key"] == deleted["scoring"]["dead_letter"] == 1
-
         late = [
             party(customer.party_id, revision=9, branch_id="J1", customer_number=customer.number, **PERSON),
             customer.pays(-100, TransactionKind.CARD_PAYMENT),
@@ -177,6 +180,10 @@ async def test_nothing_of_an_erased_person_is_left_anywhere(
         after.look("certificate", str(certificate).encode())
         assert after.found == set()
         assert after.looked_at > 50
+        deleted = {part["service"]: {t["table"]: t["rows"] for t in part["tables"]} for part in certificate["services"]}
+        assert deleted["customer"]["customer"] == 1
+        assert deleted["customer"]["kept_event"] == 2
+        assert deleted["interaction"]["idempotency_key"] == deleted["scoring"]["dead_letter"] == 1
         log_database = names["customer"].removesuffix("customer") + "log"
         topics = Search([*VALUES, FREE_TEXT[0], customer.party_id, customer.account_id])
         forget_the_injected(postgres, log_database)
@@ -193,6 +200,19 @@ async def test_nothing_of_an_erased_person_is_left_anywhere(
     files.look("output", (written.out + written.err + caplog.text).encode())
     assert files.found == set()
     assert files.looked_at > 1_000
+
+
+async def exported(http: httpx.AsyncClient, customer_id: UUID) -> zipfile.ZipFile:
+    path = f"/api/customer/v1/customers/{customer_id}/exports"
+    answer = await http.post(path, headers={"X-Purpose": "subject_rights"})
+    assert answer.status_code == 202, answer.text
+    where = f"{path}/{answer.json()['export_id']}"
+
+    async def ready() -> bool:
+        return bool((await http.get(where)).json()["state"] == "ready")
+
+    await eventually(ready)
+    return zipfile.ZipFile(io.BytesIO((await http.get(f"{where}/archive")).content))
 
 
 async def restricted_and_lifted(bank: Bank, http: httpx.AsyncClient, customer_id: UUID) -> None:
