@@ -125,7 +125,7 @@ class PurgedTableRead(BaseModel):
 
 class ErasurePartRead(BaseModel):
     service: str = Field(examples=["interaction"])
-    key_destroyed: bool = Field(description="Whether what it had sealed can never be opened again, backups included.")
+    key_destroyed: bool = Field(description="Whether its key is gone; only a backup from before has it.")
     purged_at: datetime | None = Field(description="Null until it has told.")
     tables: list[PurgedTableRead]
 
