@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -40,14 +41,21 @@ class CoreBanking:
 def read_record(record: Record, now: datetime) -> Received | Unreadable:
     """CloudEvents' Kafka binding in either mode: attributes in `ce_` headers, or the whole event in the value."""
     value = record.value or b""
-    headers = {name: header.decode("utf-8", "replace") for name, header in headers_of(record).items()}
+    headers = headers_of(record)
     if "ce_type" not in headers:
         return read_cloud_event(value, received_at=now)
-    source, event_id = headers.get("ce_source", ""), headers.get("ce_id", "")
-    if headers.get("ce_specversion") != "1.0":
+    event_id = headers.get("ce_id", b"").decode("utf-8", "replace")
+    if headers.get("ce_specversion") != b"1.0":
         return Unreadable("unknown_specversion", "/specversion", "ce_specversion must be 1.0", event_id=event_id[:200])
     try:
-        occurred_at = msgspec.convert(headers["ce_time"], datetime) if "ce_time" in headers else now
+        occurred_at = msgspec.convert(_text(headers["ce_time"]), datetime) if "ce_time" in headers else now
     except msgspec.ValidationError:
         return Unreadable("malformed_cloud_event", "/time", "ce_time must be an RFC 3339 instant")
-    return receive(source, event_id, headers["ce_type"], occurred_at, value, received_at=now)
+    source, type_name = _text(headers.get("ce_source", b"")), _text(headers["ce_type"])
+    return receive(source, event_id, type_name, occurred_at, value, received_at=now)
+
+
+@lru_cache(maxsize=1_000)
+def _text(header: bytes) -> str:
+    """Of what many records have alike."""
+    return header.decode("utf-8", "replace")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 from typing import Any, TypeVar, get_args
 
@@ -183,10 +183,10 @@ def receive(
     received_at: datetime,
     line: int = 0,
 ) -> Received | Unreadable:
-    for name, value in (("id", event_id), ("source", source), ("type", type_name)):
-        if not 0 < len(value) <= MAX_ID_LENGTH or "\x00" in value:
-            detail = f"{name} must have 1 to {MAX_ID_LENGTH} characters, none of them NUL"
-            return Unreadable("malformed_cloud_event", f"/{name}", detail, line)
+    if not (_is_name(event_id) and _is_name(source) and _is_name(type_name)):
+        name = "id" if not _is_name(event_id) else "source" if not _is_name(source) else "type"
+        detail = f"{name} must have 1 to {MAX_ID_LENGTH} characters, none of them NUL"
+        return Unreadable("malformed_cloud_event", f"/{name}", detail, line)
     if occurred_at.tzinfo is None:
         return Unreadable("malformed_cloud_event", "/time", "time must have an offset", line, event_id)
     payload = bytes(data)
@@ -213,6 +213,10 @@ def receive_fact(
     except Undecodable as fault:
         received.park(fault.code, fault.pointer, fault.detail)
     return received
+
+
+def _is_name(value: str) -> bool:
+    return 0 < len(value) <= MAX_ID_LENGTH and "\x00" not in value
 
 
 _NOTHING = CoreBankingEvent()
@@ -267,8 +271,14 @@ def _refuse_implausible(event: CoreBankingEvent, occurred_at: datetime, now: dat
         raise Undecodable("implausible_date", "the time lies too far back or ahead", "/time")
     for name, planned in _dated(type(event)):
         when = getattr(event, name)
-        if when is not None and not (is_plausible(when) and (planned or may_have_happened(when, now))):
+        if when is not None and not _is_possible(when, planned, now):
             raise Undecodable("implausible_date", "the date lies too far back or ahead", f"/data/{name}")
+
+
+@lru_cache(maxsize=1_000)
+def _is_possible(when: date, planned: bool, now: datetime) -> bool:
+    """A batch has few days."""
+    return is_plausible(when) and (planned or may_have_happened(when, now))
 
 
 def by_source(received: Iterable[Received]) -> dict[str, list[Received]]:
