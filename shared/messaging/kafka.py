@@ -216,8 +216,8 @@ class KafkaSource:
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
-            max_partition_fetch_bytes=8 * 1024 * 1024,
-            fetch_max_bytes=16 * 1024 * 1024,
+            max_partition_fetch_bytes=11 * 1024 * 1024,
+            fetch_max_bytes=11 * 1024 * 1024,
             session_timeout_ms=10_000,  # the partitions of one that was killed wait so long; who is only slow is fenced
             heartbeat_interval_ms=2_000,
             rebalance_timeout_ms=30_000,
