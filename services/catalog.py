@@ -23,7 +23,9 @@ def compose(
 ) -> Service:
     """The service as the environment's settings say, or those given."""
     composed: dict[str, Callable[[], Service]] = {
-        "customer": lambda: customer_service(partitions=platform.partitions, clock=clock),
+        "customer": lambda: customer_service(
+            partitions=platform.partitions, unattributed_days=platform.forget_unattributed_days, clock=clock
+        ),
         "interaction": lambda: interaction_service(clock=clock),
         "scoring": lambda: scoring_service(clock=clock),
         "notification": lambda: notification_service(platform.public_url, notification, clock=clock),

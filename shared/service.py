@@ -18,7 +18,7 @@ from shared.audit.writer import AuditWriter
 from shared.auth.tokens import TokenVerifier
 from shared.clock import Clock, system_clock
 from shared.database import Database
-from shared.jobs import forget_what_is_past
+from shared.jobs import forget_unattributed, forget_what_is_past
 from shared.keyring import AuditKeys
 from shared.messaging import metrics
 from shared.messaging.consumer import Consumer, Source
@@ -153,7 +153,9 @@ def build_app(service: Service, database: Database, platform: Platform, *, backg
             if platform.watchdog is not None:
                 platform.watchdog.start()
             forget = Job("forget", 600.0, lambda database: forget_what_is_past(database, platform.clock))
-            for job in (*service.jobs, forget, *audit_jobs(service.name, database, audit, platform.clock)):
+            days = platform.settings.forget_unattributed_days
+            expire = Job("expire", 3_600.0, lambda database: forget_unattributed(database, platform.clock, days))
+            for job in (*service.jobs, forget, expire, *audit_jobs(service.name, database, audit, platform.clock)):
                 tasks.start(job.name, run_job(service.name, job, database, stopping))
         try:
             yield

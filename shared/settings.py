@@ -82,6 +82,9 @@ class PlatformSettings(Settings):
     Whoever loses it has lost every customer's name; whoever has it can read them."""
     master_keys_file: Path | None = None
     """A file that holds them, in place of `master_keys`; one a line."""
+    forget_unattributed_days: int = Field(default=30, ge=1)
+    """Days after which a dead letter or an event of the core that names no known customer is forgotten: nobody's key
+    seals it, so nobody's erasure would reach it."""
     purpose_required_of: Annotated[tuple[Role, ...], NoDecode] = ()
     """Roles, separated by commas, that must say in X-Purpose what they ask for; others may, and have a usual one."""
     rate_limit_per_second: float = Field(default=50, gt=0)

@@ -15,6 +15,9 @@ from shared.database import Database
 from shared.embedded_postgres import EmbeddedPostgres, start_postgres
 from shared.ids import new_id
 from shared.migrations import migrate
+from shared.sealing.data_keys import DataKeys
+from shared.sealing.master_keys import LocalMasterKeys
+from tests.keys import MASTER_KEYS
 
 pytest_plugins = ("tests.surroundings", "tests.kafka_fixtures", "tests.data_fixtures")
 
@@ -69,6 +72,7 @@ async def fresh_databases(postgres: EmbeddedPostgres, migrated: Callable[[str], 
         name = f"{service}_{new_id().hex}"
         await asyncio.to_thread(_execute, postgres, "create database {} template {} owner {}", name, template, service)
         database = Database(postgres.url(service, name), postgres.url(f"{service}_api", name), pool_size=3)
+        database.data_keys = DataKeys(LocalMasterKeys(MASTER_KEYS))
         databases.append((name, database))
         return database
 

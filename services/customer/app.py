@@ -17,17 +17,22 @@ from shared.database import Database
 from shared.erasure.purging import Purging, without_erased
 from shared.events import corebanking, customer, interaction, notification, scoring
 from shared.exports.preparing import Exporting
+from shared.jobs import UNATTRIBUTED_DAYS
 from shared.messaging.subscriptions import Subscriptions
 from shared.service import Job, Service
 
 
 def customer_service(
-    settings: CustomerSettings | None = None, *, partitions: int, clock: Clock = system_clock
+    settings: CustomerSettings | None = None,
+    *,
+    partitions: int,
+    unattributed_days: int = UNATTRIBUTED_DAYS,
+    clock: Clock = system_clock,
 ) -> Service:
     """`partitions` is how many each topic has."""
     settings = settings or CustomerSettings()
     rules = Rules(partitions=partitions, tolerance_minor=settings.reconciliation_tolerance_minor)
-    upkeep = Upkeep(clock)
+    upkeep = Upkeep(clock, unattributed_days)
     subscriptions = Subscriptions(group="customer")
     purging = Purging(RULES, customer.CustomerPurged, clock, before=remember_erased)
     subscriptions.admit = without_erased
@@ -76,6 +81,7 @@ def customer_service(
             Job("forget_expired_exports", 600.0, keeping.forget_expired),
             Job("finish_purges", 2.0, purging.finish),
             Job("count_kept_events", 60.0, upkeep.count_kept_events),
+            Job("expire_kept_events", 3_600.0, upkeep.forget_unattributed),
             Job("forget_edits", 3_600.0, upkeep.forget_edits),
         ],
     )

@@ -33,6 +33,11 @@ class KeptEventNotFound(Problem):
     remedy = "List the kept events; ask for the event by source and id to see what became of it."
 
 
+class KeptEventGone(Problem):
+    status, code, title = 410, "kept_event_gone", "What this event held is gone: its customer was erased"
+    remedy = "Nothing is left to mend or to receive."
+
+
 class NotACloudEvent(Problem):
     status, code, title = 422, "not_a_cloud_event", "Mended so, it could not be received at all"
     remedy = "Leave the event its specversion, id, source, type and data."

@@ -261,6 +261,7 @@ class KeptEvent(Base):
         Index("ix_kept_event_waits_for", "waits_for", "source", postgresql_where=text("waits_for is not null")),
         Index("ix_kept_event_code", "code", "kept_at", postgresql_where=text("waits_for is not null")),
         Index("ix_kept_event_parked", "kept_at", postgresql_where=text("waits_for is null")),
+        Index("ix_kept_event_customer_id", "customer_id", "kept_at"),
     )
 
     source: Mapped[str] = mapped_column(primary_key=True)
@@ -270,7 +271,11 @@ class KeptEvent(Base):
     code: Mapped[str]
     pointer: Mapped[str | None]
     detail: Mapped[str]
-    payload: Mapped[bytes] = mapped_column(LargeBinary)
+    customer_id: Mapped[UUID | None] = mapped_column(
+        comment="whose key seals it; null is the service's, until it expires"
+    )
+    names: Mapped[list[str]] = mapped_column(ARRAY(Text), comment="the parties and accounts in it, as kind:id")
+    sealed: Mapped[bytes] = mapped_column(LargeBinary, comment="the event as it came, in structured JSON")
     kept_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
 
 
@@ -386,11 +391,16 @@ class KeptEventEdit(Base):
     """What a kept event was before an operator mended it."""
 
     __tablename__ = "kept_event_edit"
-    __table_args__ = (Index("ix_kept_event_edit_event_id", "source", "event_id", "edited_at"),)
+    __table_args__ = (
+        Index("ix_kept_event_edit_event_id", "source", "event_id", "edited_at"),
+        Index("ix_kept_event_edit_customer_id", "customer_id", "edited_at"),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     source: Mapped[str]
     event_id: Mapped[str]
-    payload: Mapped[bytes] = mapped_column(LargeBinary)
+    customer_id: Mapped[UUID | None] = mapped_column(comment="as of kept_event")
+    names: Mapped[list[str]] = mapped_column(ARRAY(Text), comment="as of kept_event")
+    sealed: Mapped[bytes] = mapped_column(LargeBinary, comment="the event as it was before")
     edited_at: Mapped[datetime]
     edited_by: Mapped[str]

@@ -258,7 +258,10 @@ class KeptEventRead(BaseModel):
 
 
 class KeptEventEditRead(BaseModel):
-    cloud_event: str = Field(description="As it was before.", examples=['{"specversion": "1.0", "id": "evt-2077"}'])
+    cloud_event: str | None = Field(
+        description="As it was before; null when it is gone with its customer's key.",
+        examples=['{"specversion": "1.0", "id": "evt-2077"}'],
+    )
     edited_at: datetime
     edited_by: str = Field(examples=["OP1"])
 
@@ -266,7 +269,10 @@ class KeptEventEditRead(BaseModel):
 class KeptEventShown(KeptEventRead):
     """With what it holds, which is personal, and what it held before it was mended."""
 
-    cloud_event: str = Field(description="In structured JSON.", examples=['{"specversion": "1.0", "id": "evt-2077"}'])
+    cloud_event: str | None = Field(
+        description="In structured JSON; null when it is gone with its customer's key.",
+        examples=['{"specversion": "1.0", "id": "evt-2077"}'],
+    )
     history: list[KeptEventEditRead] = Field(description="Of its id, the first edit first.")
 
 

@@ -32,16 +32,14 @@ Rules: TypeAlias = Mapping[str, Deleted | Kept]
 """By table, in the order in which rows are deleted: what refers to others comes first."""
 
 _ID = "convert_to(cast(:customer_id as text), 'UTF8')"
-_LETTER = f"(key = {_ID} or position({_ID} in coalesce(payload, '')) > 0)"
+_LETTER = f"({OF_CUSTOMER} or key = {_ID})"
 _LETTERS = f"select id from dead_letter where {_LETTER}"  # noqa: S608 - no value is in it
 COPY = "a copy of what is exported from where it belongs"
 
 OF_EVERY_SERVICE: dict[str, Deleted | Kept] = {
-    "dead_letter_edit": Deleted(
-        f"(position({_ID} in coalesce(payload, '')) > 0 or letter_id in ({_LETTERS}))", not_shown=COPY
-    ),
+    "dead_letter_edit": Deleted(f"({OF_CUSTOMER} or letter_id in ({_LETTERS}))", not_shown=COPY),
     "dead_letter": Deleted(_LETTER, not_shown=COPY),
-    "idempotency_key": Deleted(f"position({_ID} in body || convert_to(headers::text, 'UTF8')) > 0", not_shown=COPY),
+    "idempotency_key": Deleted(not_shown=COPY),
     "customer_scope": Deleted(about="who looks after you, and whether your record is restricted"),
     "data_key": Kept("the key in it is destroyed; that it was is what keeps later news of the customer out"),
     "service_key": Kept("the service's own"),

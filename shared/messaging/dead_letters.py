@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+from uuid import UUID
 
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,6 +12,7 @@ from shared.ids import new_id
 from shared.messaging.crash_points import CrashPoint, reached
 from shared.messaging.records import Record, headers_of
 from shared.messaging.tables import dead_letter
+from shared.sealing.kept import Plain, seal_to_keep
 
 HANDLER_FAILED = "handler_failed"
 
@@ -35,19 +37,39 @@ def failed(record: Record, fault: BaseException) -> Parked:
 
 
 async def park(session: AsyncSession, parked: Sequence[Parked]) -> None:
-    """Parks records in the transaction that moves their offset behind them: each once."""
+    """Parks records in the transaction that moves their offset behind them: each once.
+
+    What they hold is sealed. Those of a customer who was erased are not kept.
+    """
     if not parked:
+        return
+    ids = [new_id() for _ in parked]
+    sealed = await seal_to_keep(
+        session,
+        "dead_letter",
+        [
+            Plain(field_of(letter_id), letter.record.value or b"", customer_of(letter.record.key))
+            for letter_id, letter in zip(ids, parked, strict=True)
+        ],
+    )
+    kept = [
+        (letter_id, letter, how)
+        for letter_id, letter, how in zip(ids, parked, sealed, strict=True)
+        if how is not None  # its customer was erased
+    ]
+    if not kept:
         return
     rows = [
         {
-            "id": new_id(),
+            "id": letter_id,
             "topic": letter.record.topic,
             "partition": letter.record.partition,
             "offset": letter.record.offset,
             "type": _header(letter.record, "ce_type"),
             "event_id": _header(letter.record, "ce_id"),
             "key": letter.record.key,
-            "payload": letter.record.value,
+            "customer_id": how.customer_id,
+            "sealed": how.sealed if letter.record.value is not None else None,
             "headers": {
                 _text(name): _text(value.decode("utf-8", "replace"))
                 for name, value in headers_of(letter.record).items()
@@ -55,11 +77,24 @@ async def park(session: AsyncSession, parked: Sequence[Parked]) -> None:
             "code": letter.code,
             "detail": _text(letter.detail)[:2_000],
         }
-        for letter in parked
+        for letter_id, letter, how in kept
     ]
     await session.execute(insert(dead_letter), rows)
-    session.info.setdefault(_PARKED, []).extend(parked)
+    session.info.setdefault(_PARKED, []).extend(letter for _, letter, _ in kept)
     reached(CrashPoint.PARKED)
+
+
+def field_of(letter_id: UUID) -> str:
+    """Where a letter's payload is sealed."""
+    return f"dead_letter.sealed:{letter_id}"
+
+
+def customer_of(key: bytes | None) -> UUID | None:
+    """Whom the record of this key is about, if its key is a customer's; whether they are known is not told."""
+    try:
+        return UUID(key.decode("ascii")) if key is not None else None
+    except ValueError:
+        return None
 
 
 def parked_in(session: AsyncSession) -> list[Parked]:

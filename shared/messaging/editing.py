@@ -1,6 +1,6 @@
 """Editing a dead letter before it is replayed: what it held stays, and who changed it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,11 +11,17 @@ from sqlalchemy import Row, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.ids import new_id
-from shared.messaging.replay import NoSuchLetter
+from shared.messaging.dead_letters import customer_of, field_of
+from shared.messaging.replay import NoSuchLetter, open_payload
 from shared.messaging.tables import dead_letter, dead_letter_edit
+from shared.sealing.kept import Kept, Plain, open_kept, seal_to_keep
 
 KEEP_EDITS = timedelta(days=90)
 """What was edited away may hold personal data, and is of use for as long as somebody may ask."""
+
+
+class PayloadGone(Exception):
+    """The letter's customer was erased, and what it held with their key."""
 
 
 class NotJson(Exception):
@@ -74,20 +80,36 @@ async def edit(
     now: datetime,
     check: Callable[[Row[Any]], None] = lambda _: None,
 ) -> bool:
-    """Whether that changed anything. `check` sees the locked letter first. Raises NoSuchLetter, NotJson."""
+    """Whether that changed anything. `check` sees the locked letter first.
+
+    Raises NoSuchLetter, NotJson, PayloadGone.
+    """
     found = await session.execute(select(dead_letter).where(dead_letter.c.id == letter_id).with_for_update())
     letter = found.one_or_none()
     if letter is None:
         raise NoSuchLetter
     check(letter)
-    payload, headers = change.of(letter.payload, letter.headers)
-    if (payload, headers) == (letter.payload, letter.headers):
+    before = await open_payload(session, letter)
+    if before is None and letter.sealed is not None:
+        raise PayloadGone
+    payload, headers = change.of(before, letter.headers)
+    if (payload, headers) == (before, letter.headers):
         return False
-    kept = {name: getattr(letter, name) for name in ("topic", "partition", "offset", "payload", "headers")}
-    kept |= {"id": new_id(), "letter_id": letter_id, "edited_at": now, "edited_by": by}
+    edit_id = new_id()
+    contents = [
+        Plain(field, content or b"", letter.customer_id or customer_of(letter.key))
+        for field, content in ((field_of_edit(edit_id), before), (field_of(letter_id), payload))
+    ]
+    was, is_now = await seal_to_keep(session, "dead_letter", contents)
+    if was is None or is_now is None:
+        raise PayloadGone
+    kept = {name: getattr(letter, name) for name in ("topic", "partition", "offset", "headers")}
+    kept |= {"customer_id": was.customer_id, "sealed": was.sealed if before is not None else None}
+    kept |= {"id": edit_id, "letter_id": letter_id, "edited_at": now, "edited_by": by}
     await session.execute(insert(dead_letter_edit), kept)
     changed = {
-        "payload": payload,
+        "customer_id": is_now.customer_id,
+        "sealed": is_now.sealed if payload is not None else None,
         "headers": headers,
         "type": headers.get("ce_type", "")[:500] or None,
         "event_id": headers.get("ce_id", "")[:500] or None,
@@ -95,6 +117,18 @@ async def edit(
     }
     await session.execute(update(dead_letter).where(dead_letter.c.id == letter_id).values(changed))
     return True
+
+
+def field_of_edit(edit_id: UUID) -> str:
+    return f"dead_letter_edit.sealed:{edit_id}"
+
+
+async def open_edits(session: AsyncSession, edits: Sequence[Row[Any]]) -> list[bytes | None]:
+    """What letters held before they were edited; None where that was nothing, or is gone with its customer's key."""
+    held = [edit for edit in edits if edit.sealed is not None]
+    opened = await open_kept(session, [(field_of_edit(e.id), Kept(e.sealed, e.customer_id)) for e in held])
+    payloads = dict(zip((edit.id for edit in held), opened, strict=True))
+    return [payloads.get(edit.id) for edit in edits]
 
 
 _FORGET = text(

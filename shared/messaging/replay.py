@@ -1,18 +1,23 @@
 """Replaying a dead letter: the same way as its first delivery, in the transaction of whoever asks."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Row, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.messaging.dead_letters import Parked, failed, forget_parked, parked_in
+from shared.messaging.dead_letters import Parked, failed, field_of, forget_parked, parked_in
 from shared.messaging.delivery import deliver_records, read_heard
 from shared.messaging.faults import is_transient
 from shared.messaging.outbox import forget_pending, pending_events
 from shared.messaging.records import Record
 from shared.messaging.subscriptions import Subscriptions
 from shared.messaging.tables import dead_letter
+from shared.sealing.kept import Kept, open_kept
+
+PAYLOAD_GONE = "payload_gone"
+GONE = "its customer was erased, and what it held with their key"
 
 
 class NoSuchLetter(Exception):
@@ -34,8 +39,13 @@ async def replay(session: AsyncSession, subscriptions: Subscriptions, letter_id:
     letter = found.one_or_none()
     if letter is None:
         raise NoSuchLetter
+    payload = await open_payload(session, letter)
+    if payload is None and letter.sealed is not None:
+        gone = {"code": PAYLOAD_GONE, "detail": GONE, "replayed_at": now, "replays": letter.replays + 1}
+        await session.execute(update(dead_letter).where(dead_letter.c.id == letter_id).values(gone))
+        return False
     headers = tuple((name, value.encode()) for name, value in letter.headers.items())
-    record = Record(letter.topic, letter.partition, letter.offset, letter.key, letter.payload, headers)
+    record = Record(letter.topic, letter.partition, letter.offset, letter.key, payload, headers)
     published = pending_events(session)
     try:
         async with session.begin_nested():
@@ -51,6 +61,14 @@ async def replay(session: AsyncSession, subscriptions: Subscriptions, letter_id:
         return False
     await session.execute(delete(dead_letter).where(dead_letter.c.id == letter_id))
     return True
+
+
+async def open_payload(session: AsyncSession, letter: Row[Any]) -> bytes | None:
+    """None where it had none, or is gone with its customer's key."""
+    if letter.sealed is None:
+        return None
+    (payload,) = await open_kept(session, [(field_of(letter.id), Kept(letter.sealed, letter.customer_id))])
+    return payload
 
 
 async def _deliver(session: AsyncSession, subscriptions: Subscriptions, record: Record) -> None:

@@ -75,7 +75,8 @@ dead_letter = Table(
     Column("type", Text),
     Column("event_id", Text),
     Column("key", LargeBinary),
-    Column("payload", LargeBinary),
+    Column("customer_id", Uuid, comment="whose key seals it; null is the service's, until it expires"),
+    Column("sealed", LargeBinary, comment="the payload"),
     Column("headers", JSONB, nullable=False),
     Column("code", Text, nullable=False),
     Column("detail", Text, nullable=False),
@@ -87,6 +88,7 @@ dead_letter = Table(
     Index("ix_dead_letter_code", "code", "parked_at", "id"),
     Index("ix_dead_letter_type", "type", "parked_at", "id"),
     Index("ix_dead_letter_topic", "topic", "parked_at", "id"),
+    Index("ix_dead_letter_customer_id", "customer_id", "parked_at"),
 )
 
 dead_letter_edit = Table(
@@ -97,10 +99,12 @@ dead_letter_edit = Table(
     Column("topic", Text, nullable=False),
     Column("partition", Integer, nullable=False),
     Column("offset", BigInteger, nullable=False),
-    Column("payload", LargeBinary, comment="before the edit"),
+    Column("customer_id", Uuid, comment="as of dead_letter"),
+    Column("sealed", LargeBinary, comment="the payload before the edit"),
     Column("headers", JSONB, nullable=False, comment="before the edit"),
     Column("edited_at", DateTime(timezone=True), nullable=False),
     Column("edited_by", Text, nullable=False),
     Index("ix_dead_letter_edit_letter_id", "letter_id", "edited_at"),
     Index("ix_dead_letter_edit_edited_at", "edited_at"),
+    Index("ix_dead_letter_edit_customer_id", "customer_id", "edited_at"),
 )

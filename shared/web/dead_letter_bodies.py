@@ -48,6 +48,9 @@ class RecordRead(BaseModel):
 
     payload: str | None = Field(description="As text; null when it is none.", examples=['{"score": 11}'])
     payload_base64: str | None = Field(description="Where it is no text in UTF-8.", examples=[None])
+    is_gone: bool = Field(
+        default=False, description="Its customer was erased, and what it held with their key.", examples=[False]
+    )
     headers: dict[str, str] = Field(examples=[{"ce_type": "customer.survey_reported.v1"}])
 
     @classmethod

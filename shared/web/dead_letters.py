@@ -9,9 +9,9 @@ from sqlalchemy import Row, func, select
 
 from shared.auth.dependencies import Actor, require_role
 from shared.auth.principal import Principal, Role
-from shared.messaging.editing import Change, NotJson, edit
+from shared.messaging.editing import Change, NotJson, PayloadGone, edit, open_edits
 from shared.messaging.letters import LetterFilter
-from shared.messaging.replay import NoSuchLetter, replay
+from shared.messaging.replay import NoSuchLetter, open_payload, replay
 from shared.messaging.subscriptions import Subscriptions
 from shared.messaging.tables import dead_letter, dead_letter_edit
 from shared.web.dead_letter_bodies import (
@@ -40,6 +40,11 @@ MOST_KINDS = 200
 class DeadLetterNotFound(Problem):
     status, code, title = 404, "dead_letter_not_found", "No such dead letter, or it has been delivered"
     remedy = "List the dead letters."
+
+
+class DeadLetterGone(Problem):
+    status, code, title = 410, "dead_letter_gone", "What this dead letter held is gone: its customer was erased"
+    remedy = "Nothing is left to mend or to deliver."
 
 
 LetterId = Annotated[UUID, Path(description="As the list says it.")]
@@ -107,19 +112,30 @@ def dead_letters_router(subscriptions: Subscriptions) -> APIRouter:
             raise DeadLetterNotFound
         tag.show(_version(row))
         edits = dead_letter_edit.c
-        history = await session.execute(
-            select(edits.payload, edits.headers, edits.edited_at, edits.edited_by)
-            .where(edits.letter_id == letter_id)
-            .order_by(edits.edited_at, edits.id)
-        )
+        of_letter = select(dead_letter_edit).where(edits.letter_id == letter_id).order_by(edits.edited_at, edits.id)
+        history = (await session.execute(of_letter)).all()
+        payload, before = await open_payload(session, row), await open_edits(session, history)
         return DeadLetterShown(
             **read(row).model_dump(),
             key=row.key.decode("utf-8", "replace") if row.key is not None else None,
-            record=RecordRead.of(row.payload, row.headers),
-            history=[EditRead.of(**edit._asdict()) for edit in history],
+            record=RecordRead.of(payload, row.headers, is_gone=payload is None and row.sealed is not None),
+            history=[
+                EditRead.of(
+                    held,
+                    edit.headers,
+                    is_gone=held is None and edit.sealed is not None,
+                    edited_at=edit.edited_at,
+                    edited_by=edit.edited_by,
+                )
+                for edit, held in zip(history, before, strict=True)
+            ],
         )
 
-    @router.patch("/dead-letters/{letter_id}", dependencies=for_operators, responses=problems(DeadLetterNotFound))
+    @router.patch(
+        "/dead-letters/{letter_id}",
+        dependencies=for_operators,
+        responses=problems(DeadLetterNotFound, DeadLetterGone),
+    )
     async def edit_dead_letter(
         letter_id: LetterId, body: DeadLetterUpdate, session: JobSession, actor: Actor, request: Request, seen: SeenTag
     ) -> DeadLetterRead:
@@ -135,6 +151,8 @@ def dead_letters_router(subscriptions: Subscriptions) -> APIRouter:
             await edit(session, letter_id, change, by=_name(actor), now=now, check=check)
         except NoSuchLetter:
             raise DeadLetterNotFound from None
+        except PayloadGone:
+            raise DeadLetterGone from None
         except NotJson as fault:
             raise InvalidInput.at("/payload", "not_json", str(fault)) from None
         row = (await session.execute(select(*COLUMNS).where(dead_letter.c.id == letter_id))).one()
@@ -194,7 +212,7 @@ def dead_letters_router(subscriptions: Subscriptions) -> APIRouter:
         for each in found.items:
             try:
                 edited += await edit(session, each.id, change, by=_name(actor), now=now)
-            except NotJson:
+            except (NotJson, PayloadGone):
                 refused.append(each.id)
         unchanged = len(found.items) - edited - len(refused)
         return EditsRead(edited=edited, unchanged=unchanged, refused=refused, next=found.next)

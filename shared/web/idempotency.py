@@ -12,12 +12,17 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
+import msgspec
 from fastapi import Request, Response
-from sqlalchemy import Column, DateTime, LargeBinary, MetaData, SmallInteger, Table, delete, func, select
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy import Column, DateTime, LargeBinary, MetaData, SmallInteger, Table, Uuid, delete, func, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from shared.audit.records import customers_of_keys
+from shared.messaging.outbox import pending_keys
+from shared.sealing.kept import Kept, Plain, open_kept, seal_to_keep
 from shared.web.problems import InvalidInput, Problem
 
 KEEP_FOR = timedelta(hours=24)
@@ -31,8 +36,8 @@ idempotency_key = Table(
     Column("key_hash", LargeBinary, primary_key=True),
     Column("body_hash", LargeBinary, nullable=False),
     Column("status", SmallInteger, nullable=False),
-    Column("headers", JSONB, nullable=False),
-    Column("body", LargeBinary, nullable=False),
+    Column("customer_id", Uuid, index=True, comment="whose key seals it; null is the service's"),
+    Column("sealed", LargeBinary, nullable=False, comment="headers and body of the answer"),
     Column("created_at", DateTime(timezone=True), nullable=False, index=True),
 )
 
@@ -45,6 +50,11 @@ class IdempotencyKeyInFlight(Problem):
 class IdempotencyKeyReused(Problem):
     status, code, title = 422, "idempotency_key_reused", "This Idempotency-Key belongs to another request"
     remedy = "Use a new key for each new request, and the old one only to repeat the old one."
+
+
+class StoredAnswerGone(Problem):
+    status, code, title = 410, "stored_answer_gone", "This was answered, and you may not see the answer any more"
+    remedy = "Read what was created; do not send the request again under another key."
 
 
 @dataclass(frozen=True)
@@ -87,23 +97,56 @@ async def answer_once(
     if stored is not None:
         if stored.body_hash != key.body_hash:
             raise IdempotencyKeyReused
+        (opened,) = await open_kept(session, [(_field(key), Kept(stored.sealed, stored.customer_id))])
+        if opened is None:
+            raise StoredAnswerGone
+        again = _decode(opened)
         return Response(
-            stored.body, status_code=stored.status, headers={**stored.headers, "Idempotency-Replayed": "true"}
+            again.body, status_code=stored.status, headers={**again.headers, "Idempotency-Replayed": "true"}
         )
     response = await answer(request)
     if response.status_code < 400:
+        headers = {name: value for name, value in response.headers.items() if name != "content-length"}
+        content = _encode(_Answer(headers, bytes(response.body)))
+        (kept,) = await seal_to_keep(
+            session, "idempotency_key", [Plain(_field(key), content, _customer_of(session, request))]
+        )
+        if kept is None:  # erased this moment: there is no key to keep it with
+            return response
         values = {
             "key_hash": key.key_hash,
             "body_hash": key.body_hash,
             "status": response.status_code,
-            "headers": {name: value for name, value in response.headers.items() if name != "content-length"},
-            "body": bytes(response.body),
+            "customer_id": kept.customer_id,
+            "sealed": kept.sealed,
             "created_at": now,
         }
         await session.execute(
             insert(idempotency_key).values(values).on_conflict_do_update(index_elements=["key_hash"], set_=values)
         )
     return response
+
+
+class _Answer(msgspec.Struct):
+    headers: dict[str, str]
+    body: bytes
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Answer).decode
+
+
+def _field(key: _Key) -> str:
+    return f"idempotency_key.sealed:{key.key_hash.hex()}"
+
+
+def _customer_of(session: AsyncSession, request: Request) -> UUID | None:
+    """Whom the answer is about: the customer of the path, or the only one that something was published about."""
+    try:
+        return UUID(request.path_params["customer_id"])
+    except (KeyError, ValueError):
+        about = customers_of_keys(pending_keys(session))
+        return about.ids[0] if about.number == 1 else None
 
 
 async def purge_idempotency_keys(session: AsyncSession, now: datetime) -> int:

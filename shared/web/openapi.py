@@ -115,4 +115,4 @@ def _platform_problems(route: TransactionalRoute, parameters: bool) -> Iterator[
     if route.role:
         yield from (DatabaseUnavailable, TryAgain, UnstorableValue)
     if route.creates:
-        yield from (idempotency.IdempotencyKeyInFlight, idempotency.IdempotencyKeyReused)
+        yield from (idempotency.IdempotencyKeyInFlight, idempotency.IdempotencyKeyReused, idempotency.StoredAnswerGone)

@@ -23,7 +23,9 @@ OF_EVERY_SERVICE: dict[str, Secured | Unsecured] = {
     "customer_scope": Secured(READ),
     "delegation": Secured(READ),
     "data_key": Secured(frozenset({"select", "insert"})),
-    "service_key": Unsecured("the blind index's key, wrapped; nobody's record", READ),
+    "service_key": Unsecured(
+        "of the blind index and of what names nobody, wrapped; nobody's record", frozenset({"select", "insert"})
+    ),
     "outbox": Unsecured("written by requests, never read", frozenset({"insert"})),
     "idempotency_key": Unsecured(
         "found only by a hash of the caller and their key", frozenset({"select", "insert", "update", "delete"})

@@ -20,7 +20,7 @@ RULES: dict[str, Rules] = {
     "scoring": scoring.RULES,
     "notification": notification.RULES,
 }
-NAMES_A_CUSTOMER = {"customer_id", "account_id", "alert_id", "key", "body"}
+NAMES_A_CUSTOMER = {"customer_id", "account_id", "alert_id", "key"}
 """Columns of which a table may be about somebody."""
 KEPT_THOUGH_IT_NAMES_ONE = {
     *{"data_key", "purge", "outbox"},

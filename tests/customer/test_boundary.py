@@ -189,5 +189,5 @@ async def test_a_large_or_deep_event_is_one_event_among_others(customer: Service
     summary = await push(customer, b"\n".join([lines(SMALL_BANK), large, deep, parked]))
     assert (summary["applied"], summary["parked"]) == (5, 2)
     assert {error["code"] for error in summary["errors"]} <= {"malformed_event", "malformed_cloud_event"}
-    ((kept,),) = await customer.rows("select length(payload) from kept_event where event_id = 'parked-1'")
+    ((kept,),) = await customer.rows("select length(sealed) from kept_event where event_id = 'parked-1'")
     assert kept > 1_000_000, "what is parked is kept whole"

@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
+from sqlalchemy import select
 
-from services.customer.use_cases.kept_events import forget_edits
+from services.customer.models import KeptEvent, KeptEventEdit
+from services.customer.use_cases.kept_bytes import field_of, open_events
+from services.customer.use_cases.kept_events import forget_edits, open_history
 from services.customer.use_cases.upkeep import Upkeep
+from shared.sealing.kept import Plain, seal_to_keep
 from tests.bank import account, branch, party, posted, push
 from tests.customer.asking import M1, OFFICE, OPERATOR
 from tests.harness import ServiceUnderTest, program
@@ -53,8 +57,11 @@ async def test_a_parked_event_is_mended_and_applied_and_what_it_was_is_kept(cust
     assert (status, receipt["outcome"], receipt["code"]) == (200, "applied", None)
     assert await kept(customer) == []
     assert await customer.rows("select party_id from customer") == [("P1",)]
-    ((payload, by),) = await customer.rows("select payload, edited_by from kept_event_edit")
-    assert (json.loads(payload)["data"]["revision"], by) == ("one", "OP1")
+    async with customer.database.transaction() as session:
+        (edit,) = await session.scalars(select(KeptEventEdit))
+        (payload,) = await open_history(session, [edit])
+    assert payload is not None
+    assert (json.loads(payload)["data"]["revision"], edit.edited_by) == ("one", "OP1")
     assert (await replay(customer, event["kept_id"], {}))[0] == 404
 
 
@@ -90,11 +97,14 @@ async def test_all_of_a_filter_are_received_again_in_parts_and_one_still_wrong_s
     customer: ServiceUnderTest,
 ) -> None:
     await push(customer, b"\n".join(wrong(number) for number in range(1, 6)))
-    async with customer.database.jobs.begin() as connection:  # as if a newer version read what this one could not
-        await connection.exec_driver_sql(
-            "update kept_event set payload = convert_to(replace(convert_from(payload, 'utf8'), '\"one\"', '1'), 'utf8')"
-            " where event_id <> 'w-3'"
-        )
+    async with customer.database.transaction() as session:  # as if a newer version read what this one could not
+        for event in await session.scalars(select(KeptEvent).where(KeptEvent.event_id != "w-3")):
+            (payload,) = await open_events(session, [event])
+            assert payload is not None
+            field = field_of(event.source, event.event_id, event.fingerprint)
+            (mended,) = await seal_to_keep(session, "kept_event", [Plain(field, payload.replace(b'"one"', b"1"))])
+            assert mended is not None
+            event.sealed, event.customer_id = mended
     await push(customer, [branch("B1")])
     settled = still = 0
     cursor: dict[str, str] = {}

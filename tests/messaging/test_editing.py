@@ -4,16 +4,21 @@ import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import select, text, update
 
 from shared.events.customer import LifeEventReported, SurveyReported
 from shared.ids import new_id
 from shared.jobs import forget_what_is_past
-from shared.messaging.editing import KEEP_EDITS, merge
+from shared.messaging.dead_letters import field_of
+from shared.messaging.editing import KEEP_EDITS, merge, open_edits
+from shared.messaging.replay import open_payload
+from shared.messaging.tables import dead_letter, dead_letter_edit
+from shared.sealing.kept import Plain, seal_to_keep
 from tests.harness import ServiceUnderTest, operator
 from tests.messaging.test_operators import Moods, effects, moods, park, service
 
@@ -23,11 +28,14 @@ PERSONAL = "Zhang Wei, 13800000000"
 
 
 async def spoil(service: ServiceUnderTest, *letters: dict[str, Any], payload: bytes) -> None:
-    async with service.database.jobs.begin() as connection:
-        await connection.execute(
-            text("update dead_letter set payload = :payload where id::text = any(:ids)"),
-            {"payload": payload, "ids": [letter["id"] for letter in letters]},
-        )
+    async with service.database.transaction() as session:
+        plains = [Plain(field_of(UUID(letter["id"])), payload) for letter in letters]
+        for letter, kept in zip(letters, await seal_to_keep(session, "dead_letter", plains), strict=True):
+            assert kept is not None
+            await session.execute(
+                text("update dead_letter set sealed = :sealed, customer_id = null where id::text = :id"),
+                {"sealed": kept.sealed, "id": letter["id"]},
+            )
 
 
 async def test_an_edited_letter_is_replayed_as_it_is_now_and_what_it_was_is_kept(
@@ -53,8 +61,11 @@ async def test_an_edited_letter_is_replayed_as_it_is_now_and_what_it_was_is_kept
         assert datetime.fromisoformat(before["edited_at"]).tzinfo is not None
         assert (await http.post(f"{path}/replay")).json()["outcome"] == "delivered"
     assert await effects(service) == [8]
-    kept = await service.rows("select letter_id::text, payload, edited_by, topic from dead_letter_edit")
-    assert kept == [(letter["id"], b"\xff not json", "OP1", letter["topic"])], "it outlives the letter"
+    ((letter_id, by, topic),) = await service.rows("select letter_id::text, edited_by, topic from dead_letter_edit")
+    assert (letter_id, by, topic) == (letter["id"], "OP1", letter["topic"]), "it outlives the letter"
+    async with service.database.transaction() as session:
+        edits = (await session.execute(select(dead_letter_edit))).all()
+        assert await open_edits(session, edits) == [b"\xff not json"]
 
 
 async def test_headers_are_edited_too_and_the_letter_is_found_by_what_it_says_now(
@@ -185,11 +196,12 @@ async def test_one_that_cannot_be_edited_or_fails_again_stops_no_other(service: 
 
 async def test_a_long_list_is_replayed_in_parts_that_each_commit(service: ServiceUnderTest, moods: Moods) -> None:
     await park(service, moods, *range(7))
-    async with service.database.jobs.begin() as connection:
-        score = "cast(convert_from(payload, 'utf8') as json) ->> 'score'"
-        await connection.execute(
-            text(f"update dead_letter set parked_at = now() + cast({score} as integer) * interval '1 s'")
-        )
+    now = datetime.now(UTC)
+    async with service.database.transaction() as session:
+        for letter in (await session.execute(select(dead_letter))).all():
+            score = json.loads(await open_payload(session, letter) or b"")["score"]
+            later = {"parked_at": now + timedelta(seconds=score)}
+            await session.execute(update(dead_letter).where(dead_letter.c.id == letter.id).values(later))
     moods.failing = {1}
     seen = 0
     cursor: dict[str, str] = {}

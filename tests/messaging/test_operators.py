@@ -13,7 +13,10 @@ from shared.events import Delivery
 from shared.events.corebanking import PartyRecorded
 from shared.events.customer import LifeEventReported, SurveyReported
 from shared.ids import new_id
+from shared.messaging.dead_letters import Parked
+from shared.messaging.dead_letters import park as parking
 from shared.messaging.outbox import publish
+from shared.messaging.records import Record
 from shared.messaging.subscriptions import Subscriptions
 from shared.service import Service
 from shared.settings import PlatformSettings
@@ -247,14 +250,9 @@ async def test_a_record_of_the_core_that_is_parked_again_is_one_letter(new_datab
     async with under_test(compose("customer", PlatformSettings()), await new_database("customer")) as customer:
         party = PartyRecorded(party_id="P1", revision=1, customer_number="1", branch_id="B1")
         await customer.deliver([party], ids=[new_id()])
-        async with customer.database.jobs.begin() as connection:
-            await connection.execute(
-                text(
-                    'insert into dead_letter (id, topic, partition, "offset", headers, payload, code, detail)'
-                    " values (:id, 'corebanking.events', 0, 99, '{}', 'no cloud event', 'of_old', 'of old')"
-                ),
-                {"id": new_id()},
-            )
+        async with customer.database.transaction() as session:
+            record = Record("corebanking.events", 0, 99, None, b"no cloud event", ())
+            await parking(session, [Parked(record, "of_old", "of old")])
         async with customer.http(operator()) as http:
             (letter,) = (await http.get("/dead-letters")).json()["items"]
             answer = await http.post(f"/dead-letters/{letter['id']}/replay")

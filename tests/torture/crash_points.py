@@ -25,6 +25,9 @@ from shared.messaging.records import Publisher
 from shared.messaging.relay import Relay
 from shared.messaging.source import Source
 from shared.messaging.subscriptions import Subscriptions
+from shared.sealing.data_keys import DataKeys
+from shared.sealing.master_keys import LocalMasterKeys
+from tests.keys import MASTER_KEYS
 from tests.messaging.line import PARTITIONS, life_event, note
 
 FORKS = ForkServerContext()
@@ -106,6 +109,7 @@ def live(surroundings: Surroundings, point: CrashPoint | None, fate: Fate | None
 
 async def _live(surroundings: Surroundings) -> None:
     database = Database(surroundings.database_url, surroundings.database_url, pool_size=2)
+    database.data_keys = DataKeys(LocalMasterKeys(MASTER_KEYS))
     publisher, source = await _transport(surroundings)
     consumer = Consumer("scoring", database, source, _subscriptions())
     relay = Relay("scoring", database, publisher)

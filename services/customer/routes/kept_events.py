@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from sqlalchemy import Text, cast, select
 from sqlalchemy.exc import IntegrityError
 
-from services.customer.errors import KeptEventNotFound, NotACloudEvent
+from services.customer.errors import KeptEventGone, KeptEventNotFound, NotACloudEvent
 from services.customer.models import KeptEvent
 from services.customer.schemas import (
     KeptEventEditRead,
@@ -18,6 +18,7 @@ from services.customer.schemas import (
 )
 from services.customer.use_cases import kept_events as keeping
 from services.customer.use_cases.ingestion import Rules
+from services.customer.use_cases.kept_bytes import open_events
 from services.customer.use_cases.kept_events import KeptKey
 from services.customer.use_cases.receiving import Outcome, Received
 from shared.auth.dependencies import Actor, require_role
@@ -30,7 +31,7 @@ REPLAY_SECONDS = 30.0
 
 KeptId = Annotated[str, Path(max_length=1_000, description="As the list says it.", examples=["WyJjb3JlIiwi"])]
 
-COLUMNS = [column for column in KeptEvent.__table__.columns if column.name != "payload"]
+COLUMNS = [column for column in KeptEvent.__table__.columns if column.name not in ("customer_id", "names", "sealed")]
 
 _IDENTITY = KeptEvent.source + " " + KeptEvent.event_id + " " + cast(KeptEvent.fingerprint, Text)
 orderings = Ordering({"kept_at": KeptEvent.kept_at}, default="-kept_at", tie=_IDENTITY)
@@ -70,16 +71,18 @@ def kept_events_router(rules: Rules) -> APIRouter:
         """One of them with what it holds, which is personal, and what it held before it was mended."""
         key = KeptKey.read(kept_id)
         kept = await keeping.get_kept_event(session, key)
+        (payload,) = await open_events(session, [kept])
+        edits = await keeping.get_edits(session, key)
         history = [
-            KeptEventEditRead(cloud_event=edit.payload.decode(), edited_at=edit.edited_at, edited_by=edit.edited_by)
-            for edit in await keeping.get_edits(session, key)
+            KeptEventEditRead(cloud_event=_written(held), edited_at=edit.edited_at, edited_by=edit.edited_by)
+            for edit, held in zip(edits, await keeping.open_history(session, edits), strict=True)
         ]
-        return KeptEventShown(**read(kept).model_dump(), cloud_event=kept.payload.decode(), history=history)
+        return KeptEventShown(**read(kept).model_dump(), cloud_event=_written(payload), history=history)
 
     @router.post(
         "/core-banking/kept-events/{kept_id}/replay",
         dependencies=for_operators,
-        responses=problems(KeptEventNotFound, NotACloudEvent),
+        responses=problems(KeptEventNotFound, KeptEventGone, NotACloudEvent),
         openapi_extra={TIMEOUT: REPLAY_SECONDS},
     )
     async def replay_kept_event(
@@ -113,6 +116,10 @@ def kept_events_router(rules: Rules) -> APIRouter:
         return KeptEventsReplayed(settled=settled, kept=len(received) - settled, next=found.next)
 
     return router
+
+
+def _written(payload: bytes | None) -> str | None:
+    return payload.decode() if payload is not None else None
 
 
 def read(kept: Any) -> KeptEventRead:

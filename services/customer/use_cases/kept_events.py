@@ -5,19 +5,22 @@ import binascii
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import msgspec
 from sqlalchemy import delete, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.customer.errors import KeptEventNotFound, NotACloudEvent
+from services.customer.errors import KeptEventGone, KeptEventNotFound, NotACloudEvent
 from services.customer.models import KeptEvent, KeptEventEdit
 from services.customer.use_cases.ingestion import Rules, receive_events
+from services.customer.use_cases.kept_bytes import open_events
 from services.customer.use_cases.receiving import Received, read_cloud_event
 from shared.clock import Clock
 from shared.database import Database
 from shared.ids import new_id
 from shared.messaging.editing import KEEP_EDITS, merge
+from shared.sealing.kept import Kept, Plain, open_kept, seal_to_keep
 
 
 class KeptKey(NamedTuple):
@@ -66,10 +69,10 @@ async def mend_kept_event(
 ) -> Received:
     """Receives it again, changed by a JSON merge patch of its CloudEvent; what it was is kept, with who changed it.
 
-    Raises KeptEventNotFound; NotACloudEvent for a change that takes away what it is received under.
+    Raises KeptEventNotFound, KeptEventGone; NotACloudEvent for a change that takes away what it is received under.
     """
     kept = await get_kept_event(session, key, locked=True)
-    before = kept.payload
+    before = await _open(session, kept)
     was = msgspec.json.decode(before)
     wanted = merge(was, patch)
     # What is not changed keeps its bytes, by which it is known.
@@ -79,12 +82,19 @@ async def mend_kept_event(
         raise NotACloudEvent(mended.detail)
     if (mended.source, mended.event_id, mended.fingerprint) != key:
         await session.execute(delete(KeptEvent).where(*_is(key)))
+        edit_id = new_id()
+        plain = Plain(_field_of_edit(edit_id), before, kept.customer_id)
+        (sealed,) = await seal_to_keep(session, "kept_event_edit", [plain])
+        if sealed is None:
+            raise KeptEventGone
         session.add(
             KeptEventEdit(
-                id=new_id(),
+                id=edit_id,
                 source=key.source,
                 event_id=key.event_id,
-                payload=before,
+                customer_id=sealed.customer_id,
+                names=kept.names,
+                sealed=sealed.sealed,
                 edited_at=now,
                 edited_by=by,
             )
@@ -97,15 +107,34 @@ async def mend_kept_event(
 async def replay_kept_events(
     session: AsyncSession, keys: Sequence[KeptKey], *, rules: Rules, now: datetime
 ) -> list[Received]:
-    """Receives them again as they are. One that is still wrong stays and stops no other."""
+    """Receives them again as they are. One that is still wrong stays and stops no other; what is gone is passed by."""
     received = []
-    for key in keys:
-        kept = await get_kept_event(session, key, locked=True)
-        read = read_cloud_event(kept.payload, received_at=now)
+    rows = [await get_kept_event(session, key, locked=True) for key in keys]
+    for payload in await open_events(session, rows):
+        if payload is None:
+            continue
+        read = read_cloud_event(payload, received_at=now)
         assert isinstance(read, Received), "what is kept has an identity"
         received.append(read)
     await receive_events(session, received, rules=rules, now=now)
     return received
+
+
+async def open_history(session: AsyncSession, edits: Sequence[KeptEventEdit]) -> list[bytes | None]:
+    """What events held before; None where it is gone with its customer's key."""
+    return await open_kept(session, [(_field_of_edit(e.id), Kept(e.sealed, e.customer_id)) for e in edits])
+
+
+async def _open(session: AsyncSession, kept: KeptEvent) -> bytes:
+    """Raises KeptEventGone."""
+    (payload,) = await open_events(session, [kept])
+    if payload is None:
+        raise KeptEventGone
+    return payload
+
+
+def _field_of_edit(edit_id: UUID) -> str:
+    return f"kept_event_edit.sealed:{edit_id}"
 
 
 def _is(key: KeptKey) -> tuple[Any, ...]:

@@ -4,17 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import compress
+from typing import Any
+from uuid import UUID
 
 import msgspec
-from sqlalchemy import select, text
+from sqlalchemy import Row, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.customer.errors import CoreEventNotFound
 from services.customer.models import KeptEvent, ReceivedEvent
+from services.customer.use_cases.kept_bytes import names_of, open_events, seal_events
 from services.customer.use_cases.receiving import SAME_ID, Arrived, Outcome, Received, read_cloud_event
 from services.customer.use_cases.rows import ANY_ID, as_json
 from shared.copying import copy_rows
 from shared.messaging.seen import hashes_of
+from shared.sealing.kept import Kept
 
 SETTLED = (Outcome.APPLIED, Outcome.DUPLICATE)
 _STRENGTH = {Outcome.PARKED: 0, Outcome.DUPLICATE: 1, Outcome.HELD: 2, Outcome.APPLIED: 3}
@@ -36,12 +40,15 @@ _FORGET = text(
     " and (n.outcome <> 'held' or k.fingerprint <> n.fingerprint)"
 )
 _KEEP = text(
-    "insert into kept_event (source, event_id, fingerprint, waits_for, code, pointer, detail, payload)"
-    " select n.source, n.event_id, n.fingerprint, n.waits_for, n.code, n.pointer, n.detail, decode(n.base64, 'base64')"
+    "insert into kept_event"
+    " (source, event_id, fingerprint, waits_for, code, pointer, detail, customer_id, names, sealed)"
+    " select n.source, n.event_id, n.fingerprint, n.waits_for, n.code, n.pointer, n.detail, n.customer_id,"
+    "  array (select json_array_elements_text(n.names)), decode(n.base64, 'base64')"
     " from json_to_recordset(cast(:rows as json)) n (source text, event_id text, fingerprint bigint, waits_for text,"
-    "   code text, pointer text, detail text, base64 text)"
+    "   code text, pointer text, detail text, customer_id uuid, names json, base64 text)"
     " on conflict (source, event_id, fingerprint) do update"
-    " set waits_for = excluded.waits_for, code = excluded.code, pointer = excluded.pointer, detail = excluded.detail"
+    " set waits_for = excluded.waits_for, code = excluded.code, pointer = excluded.pointer, detail = excluded.detail,"
+    "  customer_id = excluded.customer_id, sealed = excluded.sealed"
 )
 
 
@@ -104,7 +111,9 @@ class Receipts:
             if event.code and (event.pointer == SAME_ID or receipts[event.event_id].outcome not in SETTLED)
         }
         if kept:
-            await session.execute(_KEEP, {"rows": as_json([_kept(event) for event in kept.values()])})
+            sealed = await seal_events(session, source, list(kept.values()))
+            written = [_kept(event, how) for event, how in zip(kept.values(), sealed, strict=True) if how is not None]
+            await session.execute(_KEEP, {"rows": as_json(written)})
 
 
 def _strongest(events: Sequence[Received]) -> dict[str, Received]:
@@ -117,7 +126,7 @@ def _strongest(events: Sequence[Received]) -> dict[str, Received]:
     return strongest
 
 
-def _kept(event: Received) -> dict[str, str | int | bytes | None]:
+def _kept(event: Received, kept: Kept) -> dict[str, str | int | bytes | UUID | list[str] | None]:
     return {
         "source": event.source,
         "event_id": event.event_id,
@@ -126,14 +135,16 @@ def _kept(event: Received) -> dict[str, str | int | bytes | None]:
         "code": event.code,
         "pointer": event.pointer,
         "detail": event.detail,
-        "base64": event.cloud_event,
+        "customer_id": kept.customer_id,
+        "names": names_of(event.data),
+        "base64": kept.sealed,
     }
 
 
 _WAITS = "(source = :source or waits_for like 'branch:%')"
 """A branch is the whole bank's, whoever tells of it; all else is of one source."""
 _RELEASED = text(
-    "select payload from kept_event"  # noqa: S608 - no value is in it
+    "select source, event_id, fingerprint, customer_id, sealed from kept_event"  # noqa: S608 - no value is in it
     f" where waits_for {ANY_ID} and {_WAITS} order by kept_at, source, event_id limit :most for update"
 )
 _LATER = text(
@@ -149,14 +160,16 @@ async def release_held(session: AsyncSession, arrived: Arrived, now: datetime, m
     if not arrived.brought:
         return []
     brought = {"source": arrived.source, "ids": as_json(arrived.brought)}
-    rows = (await session.scalars(_RELEASED, {**brought, "most": most + 1})).all()
+    rows = (await session.execute(_RELEASED, {**brought, "most": most + 1})).all()
     if len(rows) > most:
         await session.execute(_LATER, brought)
-    return _read_held(rows[:most], now)
+    return await _read_held(session, rows[:most], now)
 
 
-def _read_held(payloads: Sequence[bytes], now: datetime) -> list[Received]:
-    read = [read_cloud_event(payload, received_at=now) for payload in payloads]
+async def _read_held(session: AsyncSession, rows: Sequence[Row[Any]], now: datetime) -> list[Received]:
+    """Without those that are gone with their customer's key."""
+    payloads = await open_events(session, rows)
+    read = [read_cloud_event(payload, received_at=now) for payload in payloads if payload is not None]
     return [event for event in read if isinstance(event, Received)]
 
 
@@ -165,7 +178,7 @@ _DUE = text(
     " order by waits_for limit 1000 for update skip locked"
 )
 _WAITED = text(
-    "select payload from kept_event"  # noqa: S608 - no value is in it
+    "select source, event_id, fingerprint, customer_id, sealed from kept_event"  # noqa: S608 - no value is in it
     f" where waits_for {ANY_ID} and {_WAITS} order by kept_at, source, event_id limit :most"
 )
 _DONE = text(
@@ -191,8 +204,8 @@ async def due_releases(session: AsyncSession, now: datetime, most: int) -> Due |
         return None
     source, arrived = rows[0].source, [row.waits_for for row in rows]
     # Not locked: whoever applies an event locks its customers first.
-    held = await session.scalars(_WAITED, {"source": source, "ids": as_json(arrived), "most": most})
-    return Due(source, arrived, _read_held(held.all(), now))
+    held = await session.execute(_WAITED, {"source": source, "ids": as_json(arrived), "most": most})
+    return Due(source, arrived, await _read_held(session, held.all(), now))
 
 
 async def forget_due(session: AsyncSession, due: Due) -> None:

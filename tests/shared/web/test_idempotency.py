@@ -2,6 +2,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
 from shared.auth.principal import Role
 from shared.web.idempotency import purge_idempotency_keys
@@ -38,8 +39,8 @@ async def test_another_body_under_the_same_key_is_refused(notes: Notes) -> None:
         await client.post("/notes", json=CALL, headers=KEY)
         answer = await client.post("/notes", json={"subject": "Other"}, headers=KEY)
         query = await client.post("/notes?a=1", json=CALL, headers=KEY)
-    for refused in (answer, query):
-        assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_key_reused")
+    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
+    assert (query.status_code, query.json()["code"]) == (422, "invalid_input"), "there is no such parameter"
     assert await notes.rows("select subject from note") == [("Call back",)]
 
 
@@ -117,3 +118,21 @@ async def test_an_answer_that_could_not_be_stored_did_not_happen(notes: Notes) -
             await connection.exec_driver_sql("grant insert on idempotency_key to notes_api")
     assert answer.status_code == 500
     assert await notes.rows("select count(*) from note") == [(0,)]
+
+
+async def test_a_stored_answer_is_sealed_and_opens_only_where_it_was_stored(notes: Notes) -> None:
+    other = {"Idempotency-Key": "another"}
+    async with notes.http() as client:
+        first = await client.post("/notes", json=CALL, headers=KEY)
+        await client.post("/notes", json={"subject": "Other"}, headers=other)
+        ((sealed, _), _) = await notes.rows("select sealed, customer_id from idempotency_key order by created_at")
+        assert b"Call back" in first.content
+        assert b"Call back" not in sealed
+        async with notes.database.jobs.begin() as connection:
+            await connection.execute(text("update idempotency_key set sealed = :sealed"), {"sealed": sealed})
+        answers = [
+            await client.post("/notes", json=CALL, headers=KEY),
+            await client.post("/notes", json={"subject": "Other"}, headers=other),
+        ]
+    assert answers[0].json() == first.json()
+    assert (answers[1].status_code, answers[1].json()["code"]) == (410, "stored_answer_gone")

@@ -2,16 +2,18 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from random import Random
 from typing import Any, TypeVar, cast
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import Database
 from shared.messaging.outbox import OutboxSignal
+from shared.sealing.data_keys import NOBODY, DataKey
 from tests.torture.simulation.store import LOCK_CUSTOMER, Store, Transaction, connection_lost
 
 T = TypeVar("T")
@@ -131,11 +133,11 @@ class Rows(list[Any]):
 class SimulatedSession:
     """What the event core uses of SQLAlchemy's `AsyncSession`."""
 
-    def __init__(self, engine: Any, **_: Any) -> None:
+    def __init__(self, engine: Any, info: dict[str, Any], **_: Any) -> None:
         self._machine: Machine = engine.machine
         self._store: Store = engine.store
         self._connection = Connection(self._machine, self._store)
-        self.info: dict[str, Any] = {}
+        self.info = dict(info)
 
     @property
     def transaction(self) -> Transaction:
@@ -244,10 +246,21 @@ class SimulatedEngine:
             await connection.invalidate()
 
 
+class OneKey:
+    """In the place of `DataKeys`: customers are not known here, and what is parked is nobody's."""
+
+    async def make(self, _: AsyncSession, __: Iterable[UUID]) -> dict[UUID, DataKey]:
+        return {}
+
+    async def make_for_nobody(self, _: AsyncSession) -> DataKey:
+        return DataKey(NOBODY, bytes(32))
+
+
 class SimulatedDatabase(Database):
     """The real `transaction`, on simulated connections."""
 
     def __init__(self, machine: Machine, store: Store) -> None:
         self.jobs = cast("Any", SimulatedEngine(machine, store))
         self.audit = None
+        self.data_keys = cast("Any", OneKey())
         self.outbox_written = OutboxSignal()

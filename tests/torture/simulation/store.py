@@ -222,6 +222,9 @@ class Store:
         transaction.letters += [(TopicPartition(row["topic"], row["partition"]), row["offset"]) for row in given]
         return []
 
+    async def _know_customers(self, _: Transaction, __: str, ___: Any) -> list[Any]:
+        return []
+
     async def _note_effects(self, transaction: Transaction, _: str, given: Any) -> list[Any]:
         self.begin_to_write(transaction)
         transaction.effects += given
@@ -244,6 +247,7 @@ _STATEMENTS = {
     "insert into consumer_offset": Store._begin_positions,
     "update consumer_offset set next_offset = :next": Store._advance,
     "with given as (select unnest(cast(:ids as uuid[])) as event_id), fresh as": Store._know,
+    "select i.id, k.destroyed_at is not null as is_erased": Store._know_customers,
     "INSERT INTO dead_letter": Store._park,
     NOTE_EFFECTS: Store._note_effects,
     LOCK_CUSTOMER: Store._lock_customer,
