@@ -29,6 +29,7 @@ from shared.events.corebanking import (
     TransactionKind,
     TransactionPosted,
 )
+from shared.masking import masked
 
 SOURCE = "berka"
 CURRENCY = "CZK"
@@ -68,6 +69,7 @@ class District(NamedTuple):
     name: str
 
 
+@masked
 class Client(NamedTuple):
     client_id: str
     birth_on: date

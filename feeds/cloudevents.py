@@ -5,8 +5,10 @@ from datetime import date
 import msgspec
 
 from shared.events.corebanking import CoreBankingEvent
+from shared.masking import masked
 
 
+@masked
 class CloudEvent(msgspec.Struct, frozen=True, gc=False):
     """`id` is the fact's: the same fact has the same id whenever and however often it is made."""
 

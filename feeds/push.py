@@ -17,6 +17,8 @@ from typing import NamedTuple, TypeAlias
 import httpx
 import msgspec
 
+from shared.masking import masked
+
 PATH = "/api/customer/v1/core-banking/events"
 CHUNK_LINES, CHUNK_BYTES = 3_000, 8_000_000
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 15.0
@@ -92,6 +94,7 @@ class PushFailed(Exception):
         self.status = status
 
 
+@masked
 class _Chunk(NamedTuple):
     lines: int
     body: bytes

@@ -30,6 +30,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 
 from shared.ids import new_id
+from shared.masking import masked
 from shared.settings import Environment
 
 log = structlog.get_logger(__name__)
@@ -112,6 +113,7 @@ async def smtp_sink(
         server.close()
 
 
+@masked
 class KeptMail(NamedTuple):
     name: str
     kept_at: datetime

@@ -28,6 +28,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Histogram
 
+from shared.masking import is_masked
+
 HTTP_REQUESTS = Counter(
     "branchline_http_requests_total", "Requests answered.", ["service", "method", "route", "status"]
 )
@@ -256,6 +258,8 @@ def redact(_: Any, __: str, record: Record) -> Record:
 def _redacted(key: object, value: Any) -> Any:
     if isinstance(key, str) and PERSONAL.fullmatch(key):
         return REDACTED
+    if is_masked(value):  # a named tuple would be written as a list of what it holds
+        return repr(value)
     if isinstance(value, Mapping):
         return {inner: _redacted(inner, each) for inner, each in value.items()}
     if isinstance(value, list | tuple):

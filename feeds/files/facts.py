@@ -24,6 +24,7 @@ from shared.events.corebanking import (
     TransactionPosted,
     TransactionReversed,
 )
+from shared.masking import masked
 
 
 class Fact(msgspec.Struct, eq=False, gc=False):
@@ -35,6 +36,7 @@ class Fact(msgspec.Struct, eq=False, gc=False):
     event: CoreBankingEvent
 
 
+@masked
 class Misfit(msgspec.Struct, eq=False):
     """A row that names what it is about but is no event: the ingestion parks it, under its id."""
 
@@ -44,6 +46,7 @@ class Misfit(msgspec.Struct, eq=False):
     data: bytes
 
 
+@masked
 class Envelope(msgspec.Struct, eq=False, gc=False):
     """A line that is a CloudEvent by itself, or should be."""
 

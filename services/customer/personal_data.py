@@ -5,7 +5,7 @@ from shared.erasure.rules import COPY, OF_CUSTOMER, OF_EVERY_SERVICE, Deleted, K
 _THEIR_ACCOUNTS = "select account_id from account where customer_id = :customer_id"
 _OF_THEIR_ACCOUNTS = f"account_id in ({_THEIR_ACCOUNTS})"
 _NAMED = (
-    f"({OF_CUSTOMER} or exists (select from ("
+    "(customer_id = :customer_id or exists (select from ("
     "  select source, 'party:' || party_id as id from customer where customer_id = :customer_id"
     "  union all select source, 'account:' || core_account_id from account where customer_id = :customer_id) named"
     " where named.source = {table}.source and named.id = any ({table}.names)))"

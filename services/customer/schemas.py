@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from services.customer.use_cases.receiving import Outcome
 from shared.events.corebanking import AccountKind, PartyRelation
+from shared.masking import masked
 from shared.web.reading import WrittenInstant
 
 StaffId = Annotated[str, Field(min_length=1, max_length=64, examples=["M0107"])]
@@ -22,13 +23,14 @@ class Money(BaseModel):
 class Body(BaseModel):
     """A member that is not known is refused: a mistyped one would be as if it were left out."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
 
 class Read(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(from_attributes=True, hide_input_in_errors=True)
 
 
+@masked
 class CustomerRead(Read):
     customer_id: UUID
     customer_number: str = Field(examples=["10004217"])
@@ -50,6 +52,7 @@ class CustomerLookup(Body):
     customer_ids: list[UUID] = Field(min_length=1, max_length=200)
 
 
+@masked
 class CustomerSearch(Body):
     """A body, not a query string: names and phones do not belong into logs of addresses."""
 
@@ -196,6 +199,7 @@ class BranchRead(Read):
     parent_branch_id: str | None
 
 
+@masked
 class ManagerRead(Read):
     manager_id: str = Field(examples=["M0107"])
     branch_id: str = Field(examples=["B01"])
@@ -257,6 +261,7 @@ class KeptEventRead(BaseModel):
     kept_at: datetime
 
 
+@masked
 class KeptEventEditRead(BaseModel):
     cloud_event: str | None = Field(
         description="As it was before; null when it is gone with its customer's key.",
@@ -266,6 +271,7 @@ class KeptEventEditRead(BaseModel):
     edited_by: str = Field(examples=["OP1"])
 
 
+@masked
 class KeptEventShown(KeptEventRead):
     """With what it holds, which is personal, and what it held before it was mended."""
 
@@ -276,6 +282,7 @@ class KeptEventShown(KeptEventRead):
     history: list[KeptEventEditRead] = Field(description="Of its id, the first edit first.")
 
 
+@masked
 class KeptEventMend(BaseModel):
     patch: dict[str, Any] = Field(
         default_factory=dict,

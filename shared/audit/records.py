@@ -14,6 +14,8 @@ from uuid import UUID
 
 import msgspec
 
+from shared.masking import masked
+
 MOST_CUSTOMERS = 1_000
 """Whom one row lists. No answer shows more; a batch of events may change more: then their number is right, and the
 topic's offsets in `resource` say which events it was."""
@@ -40,6 +42,7 @@ class Outcome(StrEnum):
     NOTED = "noted"
 
 
+@masked
 class Access(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody's access to customers' records, before it has its place in a chain. Holds nothing personal of them."""
 
@@ -60,6 +63,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     customer_count: int = 0
 
 
+@masked
 class Row(msgspec.Struct, frozen=True):
     """An access in its place. The members, their order and their types are the canonical form that is signed."""
 

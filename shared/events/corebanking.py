@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from shared.events.base import Event
+from shared.masking import masked
 
 TOPIC = "corebanking.events"
 
@@ -96,6 +97,7 @@ class BranchRecorded(CoreBankingEvent, frozen=True, kw_only=True, omit_defaults=
         return self.branch_id
 
 
+@masked
 class ManagerRecorded(CoreBankingEvent, frozen=True, kw_only=True, omit_defaults=True):
     """A relationship manager or branch head: staff, with a work address."""
 
@@ -113,6 +115,7 @@ class ManagerRecorded(CoreBankingEvent, frozen=True, kw_only=True, omit_defaults
         return self.manager_id
 
 
+@masked
 class PartyRecorded(CoreBankingEvent, frozen=True, kw_only=True, omit_defaults=True):
     """A customer as the core knows them. Personal data: goes no further than the customer service."""
 

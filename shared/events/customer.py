@@ -16,6 +16,7 @@ from shared.events.corebanking import (
 )
 from shared.events.erasure import Purge
 from shared.events.exports import ExportPart
+from shared.masking import masked
 
 TOPIC = "customer.events"
 TRANSACTIONS_TOPIC = "customer.transactions"
@@ -35,6 +36,7 @@ class BranchChanged(Event, frozen=True, kw_only=True, omit_defaults=True):
         return self.branch_id
 
 
+@masked
 class ManagerChanged(Event, frozen=True, kw_only=True, omit_defaults=True):
     """State of a relationship manager or branch head; `email` is a work address."""
 

@@ -11,6 +11,7 @@ from sqlalchemy import Row, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.ids import new_id
+from shared.masking import masked
 from shared.messaging.dead_letters import customer_of, field_of
 from shared.messaging.replay import NoSuchLetter, open_payload
 from shared.messaging.tables import dead_letter, dead_letter_edit
@@ -28,6 +29,7 @@ class NotJson(Exception):
     """The payload that there would be is no JSON, or the one that there is no JSON object to patch."""
 
 
+@masked
 @dataclass(frozen=True)
 class Change:
     """`payload` replaces all, `patch` is a JSON merge patch (RFC 7396), a header of None is taken out."""

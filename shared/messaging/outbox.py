@@ -11,6 +11,7 @@ from shared.clock import system_clock
 from shared.copying import copy_rows
 from shared.events import Delivery, Event, encode
 from shared.ids import derived_id, new_id
+from shared.masking import masked
 from shared.messaging.crash_points import CrashPoint, reached
 from shared.messaging.tracing import traceparent_of
 
@@ -19,6 +20,7 @@ MOST_BYTES = 900_000
 """Of an event's payload: Kafka takes records of up to a mebibyte, headers included."""
 
 
+@masked
 class _Row(NamedTuple):
     event_id: UUID
     type: str

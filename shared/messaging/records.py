@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 
 from shared.events import EVENT_TYPES, Delivery, Event, Undecodable, decode
+from shared.masking import masked
 
 Headers = tuple[tuple[str, bytes], ...]
 ReadHeaders = Sequence[tuple[str, bytes | None]]
@@ -23,6 +24,7 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
+@masked
 class Record(NamedTuple):
     """One record of a log. `offset` counts from 0 within its partition."""
 
@@ -34,6 +36,7 @@ class Record(NamedTuple):
     headers: ReadHeaders
 
 
+@masked
 class Outgoing(NamedTuple):
     """A record to be appended; without `partition`, the key chooses it."""
 

@@ -13,6 +13,7 @@ from sqlalchemy import Uuid, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from shared.masking import masked
 from shared.sealing.data_keys import DataKey, keys_of
 from shared.sealing.master_keys import NotOpened
 
@@ -26,6 +27,7 @@ EXPIRED = Counter(
 )
 
 
+@masked
 class Plain(NamedTuple):
     """`field` is where it is kept, row and all: sealed bytes do not open elsewhere."""
 

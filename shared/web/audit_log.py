@@ -18,6 +18,7 @@ from shared.audit.records import Action, Outcome
 from shared.audit.tables import audit_record
 from shared.auth.dependencies import require_role
 from shared.auth.principal import Role
+from shared.masking import masked
 from shared.web.auditing import Purpose, Subjects
 from shared.web.paging import Ordering, Page, PageRequest
 from shared.web.reading import WrittenInstant
@@ -30,6 +31,7 @@ EXAMPLE_ROW = (
 )
 
 
+@masked
 class AuditRecordRead(BaseModel):
     """One access. It names ids, and holds nothing personal of a customer."""
 

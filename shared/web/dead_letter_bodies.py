@@ -6,7 +6,9 @@ from enum import StrEnum
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from shared.masking import masked
 
 HeaderName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 HeaderValue = Annotated[str, StringConstraints(max_length=4_000)]
@@ -43,6 +45,7 @@ class DeadLetterRead(BaseModel):
     edits: int = Field(description="How often it was edited.", examples=[0])
 
 
+@masked
 class RecordRead(BaseModel):
     """What a record holds. It may be personal: whoever reads it answers for that."""
 
@@ -77,7 +80,10 @@ class DeadLetterShown(DeadLetterRead):
     history: list[EditRead] = Field(description="The first edit first.")
 
 
+@masked
 class _Edit(BaseModel):
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     payload_patch: Patch = None
     headers: Headers = Field(default_factory=dict)
 

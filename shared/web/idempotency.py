@@ -21,6 +21,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.audit.records import customers_of_keys
+from shared.masking import masked
 from shared.messaging.outbox import pending_keys
 from shared.sealing.kept import Kept, Plain, open_kept, seal_to_keep
 from shared.web.problems import InvalidInput, Problem
@@ -127,6 +128,7 @@ async def answer_once(
     return response
 
 
+@masked
 class _Answer(msgspec.Struct):
     headers: dict[str, str]
     body: bytes

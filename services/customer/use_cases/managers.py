@@ -11,6 +11,7 @@ from services.customer.use_cases.receiving import Arrived, newest_revisions
 from services.customer.use_cases.rows import ANY_ID, as_json, upsert
 from shared.events.corebanking import ManagerRecorded
 from shared.events.customer import ManagerChanged
+from shared.masking import masked
 from shared.messaging.outbox import publish
 
 _KNOWN = text(
@@ -19,6 +20,7 @@ _KNOWN = text(
 )
 
 
+@masked
 class _Row(msgspec.Struct):
     manager_id: str
     revision: int

@@ -14,6 +14,7 @@ from services.customer.domain.dates import is_plausible, may_have_happened
 from shared.events import EVENT_TYPES, Undecodable, decode, encode
 from shared.events.base import undecodable
 from shared.events.corebanking import CoreBankingEvent
+from shared.masking import masked
 from shared.messaging.seen import Seen
 
 C = TypeVar("C", bound=CoreBankingEvent)
@@ -29,6 +30,7 @@ class Outcome(StrEnum):
     DUPLICATE = "duplicate"
 
 
+@masked
 class Received(msgspec.Struct, eq=False):
     """`outcome` is what became of it so far; `data` is its payload as it came."""
 
@@ -140,6 +142,7 @@ class Arrived:
         return [event for event in self.events if event.outcome is Outcome.HELD]
 
 
+@masked
 class _CloudEvent(msgspec.Struct, frozen=True):
     specversion: str
     id: str
