@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from hashlib import sha256
 from itertools import pairwise
 from typing import NamedTuple
 from uuid import UUID
@@ -35,7 +34,6 @@ from shared.database import Database
 from shared.events.base import decode_each
 from shared.events.corebanking import TransactionPosted
 from shared.ids import new_ids
-from shared.keyring import MasterKeyring
 from shared.messaging.consumer import Consumer
 from shared.messaging.dead_letters import Parked, park
 from shared.messaging.kafka import KafkaSource
@@ -45,6 +43,7 @@ from shared.messaging.seen import Hashes, Seen, hashes_of, write_once
 from shared.messaging.subscriptions import Subscriptions
 from shared.sealing.data_keys import DataKeys
 from shared.sealing.master_keys import LocalMasterKeys
+from tests.keys import MASTER_KEYS
 
 Ints = npt.NDArray[np.int64]
 
@@ -208,15 +207,10 @@ def totals(holder: Ints, day: Ints, amount: Ints) -> Days:
     return Days(key[starts] // span, key[starts] % span + first, count, debit, credit)
 
 
-def bench_keys() -> DataKeys:
-    """The same in each process: what one has sealed another opens. Nobody's data is in it."""
-    return DataKeys(LocalMasterKeys(MasterKeyring("bench", {"bench": sha256(b"the bench").digest()})))
-
-
 async def consume(setup: Setup, subscriptions: Subscriptions, stop: asyncio.Event) -> None:
     """Branchline's consumer, until `stop`."""
     database = Database(setup.database, setup.database, pool_size=2)
-    database.data_keys = bench_keys()
+    database.data_keys = DataKeys(LocalMasterKeys(MASTER_KEYS))
     consumer = Consumer("bench", database, KafkaSource(KafkaConnection(setup.bootstrap)), subscriptions)
     running = asyncio.ensure_future(consumer.run())
     stopping = asyncio.ensure_future(stop.wait())

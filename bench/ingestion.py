@@ -13,7 +13,7 @@ from uuid import UUID
 
 import psycopg
 
-from bench.branchline import bench_keys, consume
+from bench.branchline import consume
 from bench.check import NotExactlyOnce, compare
 from bench.contender import Setup
 from bench.input import FIRST_DAY, Day, Posted, fold, holders, up_to
