@@ -58,12 +58,12 @@ async def index_personal_details(session: AsyncSession, details: Mapping[UUID, P
     tokens = [
         _Token(customer_id, base64.b64encode(token).decode())
         for customer_id, person in details.items()
-        for token in sorted(_tokens(index, person))
+        for token in sorted(tokens_of(index, person))
     ]
     await session.execute(_INDEX, {"tokens": as_json(tokens), "customer_ids": sorted(details)})
 
 
-def _tokens(index: BlindIndex, person: PersonalDetails) -> set[bytes]:
+def tokens_of(index: BlindIndex, person: PersonalDetails) -> set[bytes]:
     tokens = index.tokens("name", grams(person.name_key))
     for field, value in (("phone", person.phone_key), ("document", person.document_key)):
         if value:
