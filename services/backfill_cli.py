@@ -17,12 +17,15 @@ from rich.progress import Progress as Bars
 
 from feeds.files.layout import Amounts, File, Format, Layout, found_files, short_name
 from feeds.rows import FeedRefused
+from shared.keyring import MasterKeyring, UnfitKeys
 from shared.settings import PlatformSettings
 
 if TYPE_CHECKING:  # the other commands need not wait for what this one needs
     from services.backfilling import Loaded, Terms
     from services.customer.use_cases.backfill import Progress
     from shared.database import Database
+    from shared.sealing.data_keys import DataKeys
+    from shared.sealing.master_keys import LocalMasterKeys
 
 LINE_EVERY_S = 5.0
 
@@ -83,8 +86,8 @@ def load_history(
 ) -> None:
     """Loads a bank's history into the customer service's database, by the rules of live events.
 
-    Needs CUSTOMER_DATABASE_URL. Killed at any moment, it goes on where it was when it is run again; a row that was
-    there before, from a file or live, counts as a duplicate.
+    Needs CUSTOMER_DATABASE_URL and BRANCHLINE_MASTER_KEYS, as the service has them. Killed at any moment, it goes on
+    where it was when it is run again; a row that was there before, from a file or live, counts as a duplicate.
     """
     from services.backfilling import BackfillFailed, Terms
     from services.customer.settings import CustomerSettings
@@ -113,11 +116,15 @@ def load_history(
         )
         files = found_files(paths, layout)
         tolerance = CustomerSettings().reconciliation_tolerance_minor
-        rules = Rules(partitions=PlatformSettings().partitions, tolerance_minor=tolerance)
+        platform = PlatformSettings()
+        keyring = MasterKeyring.read(platform.master_keys, platform.master_keys_file)
+        rules = Rules(partitions=platform.partitions, tolerance_minor=tolerance)
         terms = Terms(rules=rules, rows=rows, most_parked=most_parked, again=again)
-        asyncio.run(_load(settings.database_url, files, layout, terms, report, as_json))
+        asyncio.run(_load(settings.database_url, keyring, files, layout, terms, report, as_json))
     except FeedRefused as refusal:
         raise _refuse(f"{refusal.detail} ({refusal.code}).") from None
+    except UnfitKeys as fault:
+        raise _refuse(f"{fault}: the customers' details are sealed as the service seals them.") from None
     except BackfillFailed as fault:
         raise _refuse(str(fault)) from None
     except KeyboardInterrupt:
@@ -125,12 +132,19 @@ def load_history(
 
 
 async def _load(
-    url: str, files: Sequence[File], layout: Layout, terms: "Terms", report: Path | None, as_json: bool
+    url: str,
+    keyring: MasterKeyring,
+    files: Sequence[File],
+    layout: Layout,
+    terms: "Terms",
+    report: Path | None,
+    as_json: bool,
 ) -> None:
     from services.backfilling import backfill, still_held
     from shared.database import Database
 
     database = Database(url, url, pool_size=2)
+    database.data_keys = DataKeys(LocalMasterKeys(keyring))
     began = monotonic()
     try:
         with Shown(Console(stderr=True)) as shown:

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+import structlog
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.catalog import compose
@@ -24,6 +26,8 @@ from shared.secret_files import Settings
 from shared.service import Platform, build_app
 from shared.settings import PlatformSettings
 from shared.watchdog import Watchdog
+
+log = structlog.get_logger(__name__)
 
 
 class DatabaseSettings(Settings):
@@ -64,6 +68,8 @@ async def serve_service(name: str, settings: PlatformSettings, host: str, port: 
     try:
         async with AsyncSession(database.jobs) as session:
             await refuse_missing_master_key(session, master_keys)
+    except OperationalError as fault:  # it is waited for like at any other time; until then nothing is ready
+        log.warning("database_away", service=name, fault=type(fault.orig).__name__)
     except MasterKeyMissing as fault:
         await database.close()
         raise SystemExit(f"branchline: {name} does not start: {fault}.") from None

@@ -20,6 +20,7 @@ from shared.events import decode
 from shared.events.corebanking import CoreBankingEvent, TransactionKind, TransactionPosted, TransactionReversed
 from shared.events.customer import TransactionsPosted
 from tests.bank import account, branch, manager_recorded, party
+from tests.keys import MASTER_KEYS
 
 FIRST_DAY = date(2025, 1, 1)
 NAMES = ("陈 伟", "Jana Nováková", 'Ann "Nan" O’Neil', "Li, Na", "Ólafur\nÞór")
@@ -106,7 +107,12 @@ def write_folder(folder: Path, customers: int, transactions: Sequence[CoreBankin
 
 def command(database: Database, *arguments: str | Path) -> tuple[list[str], dict[str, str]]:
     """The program and its environment, as an operator would run it."""
-    environment = {**os.environ, "CUSTOMER_DATABASE_URL": database.jobs_url, "BRANCHLINE_PARTITIONS": "4"}
+    environment = {
+        **os.environ,
+        "CUSTOMER_DATABASE_URL": database.jobs_url,
+        "BRANCHLINE_PARTITIONS": "4",
+        "BRANCHLINE_MASTER_KEYS": MASTER_KEYS.written(),
+    }
     return [sys.executable, "-m", "services.cli", "backfill", *map(str, arguments)], environment
 
 
@@ -122,8 +128,8 @@ def run(database: Database, *arguments: str | Path, status: int = 0) -> dict[str
 async def state(database: Database) -> dict[str, Any]:
     """All that the core's events became, by the core's own ids; what is drawn by lot or by the clock is left out."""
     queries = {
-        "customers": "select source, party_id, revision, fingerprint, customer_number, branch_id, manager_id, name,"
-        " name_key, customer_since, left_on from customer order by 1, 2",
+        "customers": "select source, party_id, revision, fingerprint, customer_number, branch_id, manager_id,"
+        " customer_since, left_on from customer order by 1, 2",
         "accounts": "select a.source, core_account_id, a.revision, a.fingerprint, party_id, kind, currency,"
         " stated_minor, stated_on, stated_sequence, posted_since_minor, posted_minor, latest_on, latest_sequence,"
         " transaction_count from account a join customer using (customer_id) order by 1, 2",
