@@ -24,8 +24,6 @@ if TYPE_CHECKING:  # the other commands need not wait for what this one needs
     from services.backfilling import Loaded, Terms
     from services.customer.use_cases.backfill import Progress
     from shared.database import Database
-    from shared.sealing.data_keys import DataKeys
-    from shared.sealing.master_keys import LocalMasterKeys
 
 LINE_EVERY_S = 5.0
 
@@ -142,6 +140,8 @@ async def _load(
 ) -> None:
     from services.backfilling import backfill, still_held
     from shared.database import Database
+    from shared.sealing.data_keys import DataKeys
+    from shared.sealing.master_keys import LocalMasterKeys
 
     database = Database(url, url, pool_size=2)
     database.data_keys = DataKeys(LocalMasterKeys(keyring))

@@ -110,6 +110,9 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             own=(201,),
         ),
         **dict.fromkeys(("read_restriction", "restrict_customer", "lift_restriction"), FOR_HEAD_OFFICE),
+        **dict.fromkeys(
+            ("erase_customer", "read_erasure", "export_customer", "read_export", "download_export"), FOR_HEAD_OFFICE
+        ),
         "receive_core_events": FOR_PROGRAMS,
         "read_core_event": FOR_PROGRAMS,
         **dict.fromkeys(

@@ -204,7 +204,11 @@ async def test_row_level_security_holds_where_a_query_forgets_it(interaction: Se
     )
     assert len(tables) >= 8
     assert [name for name, secured, about_customer in tables if about_customer and not secured] == []
-    assert {name for name, _, about_customer in tables if not about_customer} == {"idempotency_key", "delegation"}
+    assert {name for name, _, about_customer in tables if not about_customer} == {
+        "idempotency_key",
+        "delegation",
+        "service_key",
+    }
     async with interaction.database.requests.connect() as connection:
         for name, _, about_customer in tables:
             if about_customer:

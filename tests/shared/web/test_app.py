@@ -240,7 +240,7 @@ async def test_requests_are_counted_by_their_routes_template(notes: Notes) -> No
         await client.request("HUSH", "/notes")
         counted = (await client.get("http://notes.test/metrics")).text
     template = f"{BASE}/notes/{{note_id}}"
-    assert f'branchline_http_requests_total{{method="GET",route="{template}",service="notes",status="200"}}' in counted
+    assert f'branchline_http_requests_total{{method="GET",route="{template}",service="notes",status="422"}}' in counted
     assert 'route="unmatched",service="notes",status="404"' in counted
     assert 'method="other"' in counted
     assert f'branchline_http_request_seconds_bucket{{le="0.005",method="GET",route="{template}"' in counted
@@ -261,7 +261,7 @@ async def test_the_request_log_names_the_route_and_no_values(notes: Notes, capsy
         "request_id": "r-1",
         "method": "GET",
         "route": f"{BASE}/notes/{{note_id}}",
-        "status": 200,
+        "status": 422,
         "subject": "M7",
         "trace_id": answer.headers["traceparent"].split("-")[1],
         "span_id": answer.headers["traceparent"].split("-")[2],
