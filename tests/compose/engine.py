@@ -46,12 +46,16 @@ def reach_engine() -> None:
         os.environ[name] = os.path.expandvars(value)
 
 
+NOT_NEEDED = ("BRANCHLINE_IMAGE", "KEYCLOAK_IMAGE")
+"""Built here; and of the profile `auth`, which these tests do not start."""
+
+
 def bring_base_images() -> None:
     """Every image that docker-compose.yml names and does not build: there already, a stand-in, or pulled."""
     text = (ROOT / "docker-compose.yml").read_text()
     for variable, default in sorted(set(re.findall(r"\$\{(\w+_IMAGE):-([^}]+)\}", text))):
         image = os.environ.get(variable) or default
-        if variable == "BRANCHLINE_IMAGE" or works("docker", "image", "inspect", image):
+        if variable in NOT_NEEDED or works("docker", "image", "inspect", image):
             continue
         print(f"== bringing the image {image}", flush=True)
         if STAND_INS.exists() and image == default:
