@@ -70,8 +70,8 @@ async def test_a_load_killed_again_and_again_ends_like_one_that_was_not(
     while kills < 6:
         child = start(database, *arguments)
         # After a part of the load that chance says, and at any point of the transaction after it.
-        wait_for_position(database, position(database) + dice.randrange(100, 1_000), child)
-        await asyncio.sleep(dice.random() * 0.1)
+        wait_for_position(database, position(database) + dice.randrange(50, 500), child)
+        await asyncio.sleep(dice.random() * 0.02)
         child.send_signal(signal.SIGKILL)
         assert child.wait() in (-signal.SIGKILL, 0)
         kills += child.returncode != 0
