@@ -23,11 +23,12 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.events import Delivery
 from shared.events.customer import CustomerChanged, PortfolioDelegated
+from shared.revisions import keep_newest, newest
 
 metadata = MetaData()
 
@@ -104,11 +105,6 @@ async def follow_customers(session: AsyncSession, deliveries: Sequence[Delivery[
 
 
 async def keep_scope(session: AsyncSession, changes: Iterable[CustomerChanged]) -> None:
-    latest: dict[UUID, CustomerChanged] = {}
-    for event in changes:
-        known = latest.get(event.customer_id)
-        if known is None or known.revision < event.revision:
-            latest[event.customer_id] = event
     rows = [
         {
             "customer_id": event.customer_id,
@@ -121,19 +117,9 @@ async def keep_scope(session: AsyncSession, changes: Iterable[CustomerChanged]) 
             "left_on": event.left_on,
             "restricted": event.restricted,
         }
-        for _, event in sorted(latest.items())
+        for _, event in sorted(newest(changes, lambda event: event.customer_id).items())
     ]
-    if not rows:
-        return
-    upsert = insert(customer_scope)
-    await session.execute(
-        upsert.on_conflict_do_update(
-            index_elements=["customer_id"],
-            set_={name: upsert.excluded[name] for name in rows[0] if name != "customer_id"},
-            where=customer_scope.c.revision < upsert.excluded.revision,
-        ),
-        rows,
-    )
+    await keep_newest(session, customer_scope, rows)
 
 
 async def follow_delegations(session: AsyncSession, deliveries: Sequence[Delivery[PortfolioDelegated]]) -> None:
@@ -142,11 +128,6 @@ async def follow_delegations(session: AsyncSession, deliveries: Sequence[Deliver
 
 
 async def keep_delegations(session: AsyncSession, changes: Iterable[PortfolioDelegated]) -> None:
-    latest: dict[UUID, PortfolioDelegated] = {}
-    for event in changes:
-        known = latest.get(event.delegation_id)
-        if known is None or known.revision < event.revision:
-            latest[event.delegation_id] = event
     rows = [
         {
             "delegation_id": event.delegation_id,
@@ -158,16 +139,6 @@ async def keep_delegations(session: AsyncSession, changes: Iterable[PortfolioDel
             "ends_at": event.ends_at,
             "delegated_by": event.delegated_by,
         }
-        for _, event in sorted(latest.items())
+        for _, event in sorted(newest(changes, lambda event: event.delegation_id).items())
     ]
-    if not rows:
-        return
-    upsert = insert(delegation)
-    await session.execute(
-        upsert.on_conflict_do_update(
-            index_elements=["delegation_id"],
-            set_={name: upsert.excluded[name] for name in rows[0] if name != "delegation_id"},
-            where=delegation.c.revision < upsert.excluded.revision,
-        ),
-        rows,
-    )
+    await keep_newest(session, delegation, rows)

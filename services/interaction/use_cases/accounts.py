@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -11,25 +10,22 @@ from services.interaction.models import Account
 from services.interaction.use_cases.rows import insert_rows
 from services.interaction.use_cases.timeline import keep_entries, take_back_entries
 from shared.events.customer import AccountChanged
+from shared.revisions import newest
 
 
 async def follow_accounts(session: AsyncSession, changes: Iterable[AccountChanged]) -> None:
     """Keeps each account at its greatest revision. A new holder takes the entries along."""
-    newest: dict[UUID, AccountChanged] = {}
-    for event in changes:
-        known = newest.get(event.account_id)
-        if known is None or known.revision < event.revision:
-            newest[event.account_id] = event
-    if not newest:
+    latest = newest(changes, lambda event: event.account_id)
+    if not latest:
         return
-    upsert = insert_rows(Account, [_row(event) for event in newest.values()], key="account_id")
+    upsert = insert_rows(Account, [_row(event) for event in latest.values()], key="account_id")
     changed = ("customer_id", "revision", "kind", "currency", "opened_on", "closed_on")
     kept = upsert.on_conflict_do_update(
         index_elements=["account_id"],
         set_={name: upsert.excluded[name] for name in changed},
         where=Account.revision < upsert.excluded.revision,
     ).returning(Account.account_id)
-    moved = [newest[account_id] for account_id in await session.scalars(kept)]
+    moved = [latest[account_id] for account_id in await session.scalars(kept)]
     await keep_entries(session, [entry for event in moved for entry in _entries(event)])
     reopened = [event.account_id for event in moved if event.closed_on is None]
     await take_back_entries(session, EntryKind.ACCOUNT_CLOSED, reopened)

@@ -4,21 +4,16 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, any_, func, not_, or_, select
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.notification.models import Recipient
 from shared.events.customer import ManagerChanged
+from shared.revisions import keep_newest, newest
 from shared.scope import customer_scope, delegation
 
 
 async def keep_recipients(session: AsyncSession, changes: Iterable[ManagerChanged]) -> None:
     """Keeps each recipient at their greatest revision."""
-    latest: dict[str, ManagerChanged] = {}
-    for event in changes:
-        known = latest.get(event.manager_id)
-        if known is None or known.revision < event.revision:
-            latest[event.manager_id] = event
     rows = [
         {
             "staff_id": event.manager_id,
@@ -28,19 +23,9 @@ async def keep_recipients(session: AsyncSession, changes: Iterable[ManagerChange
             "is_branch_head": event.is_branch_head,
             "is_active": event.is_active,
         }
-        for _, event in sorted(latest.items())
+        for _, event in sorted(newest(changes, lambda event: event.manager_id).items())
     ]
-    if not rows:
-        return
-    upsert = insert(Recipient)
-    await session.execute(
-        upsert.on_conflict_do_update(
-            index_elements=["staff_id"],
-            set_={name: upsert.excluded[name] for name in rows[0] if name != "staff_id"},
-            where=Recipient.revision < upsert.excluded.revision,
-        ),
-        rows,
-    )
+    await keep_newest(session, Recipient.metadata.tables["recipient"], rows)
 
 
 def looks_after(now: datetime) -> ColumnElement[bool]:

@@ -23,6 +23,7 @@ from shared.events.corebanking import ComplaintOutcome, LifeEventKind
 from shared.events.customer import AccountChanged, CustomerChanged, LifeEventReported
 from shared.events.interaction import ComplaintChanged, ContactLogged, SurveyAnswered
 from shared.ids import derived_id
+from shared.revisions import newest
 from shared.scope import customer_scope, follow_customers
 
 OUTCOMES = {ComplaintOutcome.REJECTED: 0, ComplaintOutcome.UPHELD: history.UPHELD}
@@ -178,18 +179,14 @@ _TOUCH_FORMER_HOLDERS = text(
 
 async def record_accounts(session: AsyncSession, deliveries: Sequence[Delivery[AccountChanged]]) -> None:
     """Keeps each account at its greatest revision, which also says whose it is."""
-    newest: dict[tuple[UUID, UUID], AccountChanged] = {}
-    for event in (delivery.event for delivery in deliveries):
-        account = (event.customer_id, event.account_id)
-        if account not in newest or newest[account].revision < event.revision:
-            newest[account] = event
-    days = Days([customer_id for customer_id, _ in newest])
+    latest = newest((delivery.event for delivery in deliveries), lambda event: (event.customer_id, event.account_id))
+    days = Days([customer_id for customer_id, _ in latest])
     partition = deliveries[0].partition
     await mark_due(session, partition, days.first)
-    wanted = is_among(Account.account_id, [account_id for _, account_id in newest])
+    wanted = is_among(Account.account_id, [account_id for _, account_id in latest])
     known = {(row.customer_id, row.account_id): row for row in await session.scalars(select(Account).where(wanted))}
     other_kind = []
-    for account, event in newest.items():
+    for account, event in latest.items():
         before = known.get(account)
         if before is None:
             days.touch(event.customer_id, event.opened_on)
@@ -201,7 +198,7 @@ async def record_accounts(session: AsyncSession, deliveries: Sequence[Delivery[A
     for customer_id, _, day in await _first_booked(session, other_kind):
         days.touch(customer_id, day)
     await mark_due(session, partition, days.touched)
-    rows = [newest[account] for account in sorted(newest)]
+    rows = [latest[account] for account in sorted(latest)]
     identities = {
         "customer_id": uuid_array(row.customer_id for row in rows),
         "account_id": uuid_array(row.account_id for row in rows),
@@ -218,7 +215,7 @@ async def record_accounts(session: AsyncSession, deliveries: Sequence[Delivery[A
             "closed_on": date_array(row.closed_on for row in rows),
         },
     )
-    if known.keys() - newest.keys():
+    if known.keys() - latest.keys():
         await session.execute(_TOUCH_FORMER_HOLDERS, identities)
 
 
