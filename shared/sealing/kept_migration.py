@@ -5,7 +5,6 @@ plain columns go. Broken off anywhere, it can be run again. Replicas of the vers
 """
 
 import dataclasses
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +13,9 @@ from uuid import UUID
 import msgspec
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.util import await_only
 
-from shared.migrations import master_keys_of_migration
 from shared.sealing.data_keys import FOR_NOBODY, NOBODY, DataKey
-from shared.sealing.master_keys import KEY_BYTES, WrappedKey
+from shared.sealing.migration_keys import find_data_keys, find_service_key, make_data_keys, make_service_key
 
 CHUNK = 500
 
@@ -151,8 +148,8 @@ def _seal_some(table: KeptTable) -> int:
     if not rows:
         return 0
     whose = [table.whose(row) for row in rows]
-    keys = _make_keys(connection, sorted({customer_id for customer_id in whose if customer_id is not None}))
-    nobodys = _make_for_nobody(connection)
+    keys = make_data_keys(connection, sorted({customer_id for customer_id in whose if customer_id is not None}))
+    nobodys = DataKey(NOBODY, make_service_key(connection, FOR_NOBODY))
     sets = ", ".join(["sealed = :new", "customer_id = :whose", *(f"{column} = :{column}" for column in table.beside)])
     for row, customer_id in zip(rows, whose, strict=True):
         key = keys.get(customer_id, nobodys) if customer_id is not None else nobodys
@@ -206,56 +203,9 @@ def _opened(table: KeptTable) -> Iterator[tuple[Any, bytes | None]]:
     ).all()
     if not rows:
         return
-    keys = _find_keys(connection, sorted({row.customer_id for row in rows if row.customer_id is not None}))
-    nobodys = _find_for_nobody(connection)
+    keys = find_data_keys(connection, sorted({row.customer_id for row in rows if row.customer_id is not None}))
+    raw = find_service_key(connection, FOR_NOBODY)
+    nobodys = DataKey(NOBODY, raw) if raw is not None else None
     for row in rows:
         key = keys.get(row.customer_id) if row.customer_id is not None else nobodys
         yield row, key.open(row.sealed, table.field(row)) if key is not None else None
-
-
-def _make_keys(connection: sa.Connection, customer_ids: Sequence[UUID]) -> dict[UUID, DataKey]:
-    if not customer_ids:
-        return {}
-    made = [(secrets.token_bytes(KEY_BYTES), customer_id.bytes) for customer_id in customer_ids]
-    wrapped = await_only(master_keys_of_migration().wrap(made))
-    connection.execute(
-        sa.text("insert into data_key values (:customer_id, :master_key_id, :wrapped) on conflict do nothing"),
-        [{"customer_id": id_, **key._asdict()} for id_, key in zip(customer_ids, wrapped, strict=True)],
-    )
-    return _find_keys(connection, customer_ids)
-
-
-def _find_keys(connection: sa.Connection, customer_ids: Sequence[UUID]) -> dict[UUID, DataKey]:
-    if not customer_ids:
-        return {}
-    rows = connection.execute(
-        sa.text(
-            "select customer_id, master_key_id, wrapped from data_key"
-            " where customer_id = any(:ids) and wrapped is not null"
-        ),
-        {"ids": list(customer_ids)},
-    ).all()
-    wrapped = [(WrappedKey(row.master_key_id, row.wrapped), row.customer_id.bytes) for row in rows]
-    raw = await_only(master_keys_of_migration().unwrap(wrapped)) if wrapped else []
-    return {row.customer_id: DataKey(row.customer_id, key) for row, key in zip(rows, raw, strict=True)}
-
-
-def _make_for_nobody(connection: sa.Connection) -> DataKey:
-    (made,) = await_only(master_keys_of_migration().wrap([(secrets.token_bytes(KEY_BYTES), FOR_NOBODY.encode())]))
-    connection.execute(
-        sa.text("insert into service_key values (:name, :master_key_id, :wrapped) on conflict do nothing"),
-        {"name": FOR_NOBODY, **made._asdict()},
-    )
-    key = _find_for_nobody(connection)
-    assert key is not None
-    return key
-
-
-def _find_for_nobody(connection: sa.Connection) -> DataKey | None:
-    kept = connection.execute(
-        sa.text("select master_key_id, wrapped from service_key where name = :name"), {"name": FOR_NOBODY}
-    ).one_or_none()
-    if kept is None:
-        return None
-    (key,) = await_only(master_keys_of_migration().unwrap([(WrappedKey(*kept), FOR_NOBODY.encode())]))
-    return DataKey(NOBODY, key)

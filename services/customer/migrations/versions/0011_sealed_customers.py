@@ -5,20 +5,15 @@ then do the plain columns go. Replicas of the version before must have ended: th
 """
 
 import json
-import secrets
-from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.util import await_only
 
 from services.customer.domain.personal import PersonalDetails
-from shared.migrations import master_keys_of_migration
 from shared.sealing.blind_index import BlindIndex, grams
-from shared.sealing.data_keys import INDEX, DataKey
-from shared.sealing.master_keys import KEY_BYTES, WrappedKey
+from shared.sealing.data_keys import INDEX
+from shared.sealing.migration_keys import find_data_keys, make_data_keys, make_service_key
 
 revision = "0011"
 down_revision: str | None = "0010"
@@ -63,8 +58,8 @@ def _seal_some() -> int:
     ).all()
     if not rows:
         return 0
-    keys = _keys(connection, [row.customer_id for row in rows])
-    index = _index(connection)
+    keys = make_data_keys(connection, [row.customer_id for row in rows])
+    index = BlindIndex(make_service_key(connection, INDEX))
     for row in rows:
         person = PersonalDetails(row.name, row.birth_on, row.phone, row.email, row.address)
         tokens = index.tokens("name", grams(person.name_key))
@@ -89,44 +84,6 @@ def _written(row: Any) -> bytes:
     return json.dumps(values, ensure_ascii=False).encode()
 
 
-def _keys(connection: sa.Connection, customer_ids: Sequence[UUID]) -> dict[UUID, DataKey]:
-    master_keys = master_keys_of_migration()
-    made = [(secrets.token_bytes(KEY_BYTES), customer_id.bytes) for customer_id in customer_ids]
-    wrapped = await_only(master_keys.wrap(made))
-    connection.execute(
-        sa.text("insert into data_key values (:customer_id, :master_key_id, :wrapped) on conflict do nothing"),
-        [{"customer_id": id_, **key._asdict()} for id_, key in zip(customer_ids, wrapped, strict=True)],
-    )
-    return _opened(connection, customer_ids)
-
-
-def _opened(connection: sa.Connection, customer_ids: Sequence[UUID]) -> dict[UUID, DataKey]:
-    rows = connection.execute(
-        sa.text(
-            "select customer_id, master_key_id, wrapped from data_key"
-            " where customer_id = any(:ids) and wrapped is not null"
-        ),
-        {"ids": list(customer_ids)},
-    ).all()
-    wrapped = [(WrappedKey(row.master_key_id, row.wrapped), row.customer_id.bytes) for row in rows]
-    raw = await_only(master_keys_of_migration().unwrap(wrapped)) if wrapped else []
-    return {row.customer_id: DataKey(row.customer_id, key) for row, key in zip(rows, raw, strict=True)}
-
-
-def _index(connection: sa.Connection) -> BlindIndex:
-    master_keys = master_keys_of_migration()
-    (made,) = await_only(master_keys.wrap([(secrets.token_bytes(KEY_BYTES), INDEX.encode())]))
-    connection.execute(
-        sa.text("insert into service_key values (:name, :master_key_id, :wrapped) on conflict do nothing"),
-        {"name": INDEX, **made._asdict()},
-    )
-    kept = connection.execute(
-        sa.text("select master_key_id, wrapped from service_key where name = :name"), {"name": INDEX}
-    ).one()
-    (key,) = await_only(master_keys.unwrap([(WrappedKey(*kept), INDEX.encode())]))
-    return BlindIndex(key)
-
-
 def downgrade() -> None:
     """Opens what is sealed into the plain columns again."""
     for name, kind in PLAIN.items():
@@ -146,7 +103,7 @@ def downgrade() -> None:
     )
     connection = op.get_bind()
     rows = connection.execute(sa.text("select customer_id, sealed from customer where sealed is not null")).all()
-    keys = _opened(connection, [row.customer_id for row in rows]) if rows else {}
+    keys = find_data_keys(connection, [row.customer_id for row in rows])
     for row in rows:
         if row.customer_id not in keys:
             continue
