@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.audit.records import Access, Action, Customers, Outcome, customers, customers_of_keys
 from shared.messaging.outbox import pending_keys
+from shared.messaging.record_columns import RecordColumns
 from shared.messaging.records import Record, TopicPartition
 
 _REACHED = "audit_reached"
@@ -50,7 +51,10 @@ def reach(session: AsyncSession, customer_ids: Sequence[UUID]) -> None:
 def reach_delivered(session: AsyncSession, at: TopicPartition, records: Sequence[Record]) -> None:
     """Says which records are delivered in the session's transaction."""
     session.info[_RESOURCE] = f"topic/{at.topic}/{at.partition}/{records[0].offset}-{records[-1].offset}"
-    keys = dict.fromkeys(record.key for record in records if record.key is not None and len(record.key) == 36)
+    if isinstance(records, RecordColumns):
+        keys = records.distinct_keys(36)
+    else:
+        keys = list(dict.fromkeys(each.key for each in records if each.key is not None and len(each.key) == 36))
     _reach(session, customers_of_keys(key.decode("ascii", "replace") for key in keys))
 
 

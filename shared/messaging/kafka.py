@@ -152,7 +152,7 @@ class KafkaSource:
         self._positions: Positions | None = None
         self._consumer: AIOKafkaConsumer | None = None
         self._fetched: FetchedRecords | None = None
-        self._polling: asyncio.Future[list[Record]] | None = None
+        self._polling: asyncio.Future[Sequence[Record]] | None = None
         self._polling_since = 0
         self._moves = 0
         self._unplaced: set[TopicPartition] = set()
@@ -298,7 +298,7 @@ class KafkaSource:
                 self._begin_polling(consumer, limit, wait)  # the next are unpacked while these are written
             return [batch]
 
-    def _begin_polling(self, consumer: AIOKafkaConsumer, limit: int, wait: float) -> "asyncio.Future[list[Record]]":
+    def _begin_polling(self, consumer: AIOKafkaConsumer, limit: int, wait: float) -> "asyncio.Future[Sequence[Record]]":
         if consumer._fetcher.error_future.done():  # nothing would come any more
             raise Away("the client's fetcher has ended")
         assert self._fetched is not None

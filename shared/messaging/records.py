@@ -52,7 +52,7 @@ class Batch(NamedTuple):
 
     at: TopicPartition
     expected: int
-    records: list[Record]
+    records: Sequence[Record]
 
     @property
     def next_offset(self) -> int:

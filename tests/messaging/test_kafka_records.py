@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.errors import CorruptRecordException, OffsetOutOfRangeError
 
+from shared.messaging import kafka_records
 from shared.messaging.kafka import create_topics
 from shared.messaging.kafka_connection import KafkaConnection
 from shared.messaging.kafka_records import FetchedRecords, _next_batch
@@ -46,9 +47,15 @@ async def take(fetched: FetchedRecords, *wanted: KafkaPartition, limit: int = 10
     return [int(record.value or b"") for record in await fetched.take(set(wanted), limit, 5.0)]
 
 
+@pytest.mark.parametrize("by_columns", [1, 1_000])
 async def test_a_limit_divides_a_batch_and_loses_nothing(
-    kafka_bootstrap: str, partition: KafkaPartition, consumer: AIOKafkaConsumer
+    kafka_bootstrap: str,
+    partition: KafkaPartition,
+    consumer: AIOKafkaConsumer,
+    monkeypatch: pytest.MonkeyPatch,
+    by_columns: int,
 ) -> None:
+    monkeypatch.setattr(kafka_records, "BY_COLUMNS", by_columns)
     async with AIOKafkaProducer(bootstrap_servers=kafka_bootstrap) as producer:
         for first in range(0, 30, 10):
             await append(producer, partition, *range(first, first + 10))
