@@ -21,15 +21,19 @@ from sqlalchemy.engine import make_url
 from services.catalog import SERVICES
 from shared.audit.verification import verify_service
 from shared.embedded_postgres import EmbeddedPostgres, start_postgres
+from shared.events import corebanking
 from shared.events.corebanking import AccountKind, PartyRelation, RelatedParty, TransactionKind
 from shared.events.customer import CustomerChanged
 from shared.ids import new_id
 from shared.keyring import AuditKeys
+from shared.messaging.kafka_connection import KafkaConnection
 from shared.messaging.records import Outgoing, event_headers
 from tests.bank import NDJSON, account, branch, lines, manager_recorded, party
 from tests.journeys.conftest import Bank, eventually, running_bank
 from tests.journeys.leftovers import Search, forms, vacuum
 from tests.journeys.test_alert import Customer, item_of
+from tests.kafka_broker import KafkaBroker
+from tests.torture.topics import read_topics
 
 PERSON: dict[str, Any] = {
     "name": "欧阳璧珩 Zephyrine Quillfeather",
@@ -45,6 +49,12 @@ VALUES = [
 ]
 FREE_TEXT = ["Marzipan-Velocipede", "Gooseberry-Astrolabe"]
 """In an event that is parked, and in a dead letter."""
+
+
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def broker(request: pytest.FixtureRequest) -> KafkaBroker | None:
+    """Of the test's own: what others sent is not what is looked for."""
+    return request.getfixturevalue("kafka_broker") if request.param == "kafka" else None
 
 
 @pytest.fixture
@@ -134,11 +144,15 @@ def test_a_search_finds_a_value_in_each_way_that_it_may_be_written() -> None:
 
 
 async def test_nothing_of_an_erased_person_is_left_anywhere(
-    home: tuple[EmbeddedPostgres, Path], capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    home: tuple[EmbeddedPostgres, Path],
+    broker: KafkaBroker | None,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     postgres, folder = home
     audit_keys = AuditKeys.generate()
-    async with running_bank(postgres, folder / "line", audit_keys=audit_keys) as bank:
+    kafka = broker.bootstrap if broker is not None else None
+    async with running_bank(postgres, folder / "line", kafka, audit_keys=audit_keys) as bank:
         customer = Customer()
         customer_id = await arrives(bank, customer)
         names = database_names(bank)
@@ -185,16 +199,19 @@ async def test_nothing_of_an_erased_person_is_left_anywhere(
         assert deleted["customer"]["customer"] == 1
         assert deleted["customer"]["kept_event"] == 2
         assert deleted["interaction"]["idempotency_key"] == deleted["scoring"]["dead_letter"] == 1
-        log_database = names["customer"].removesuffix("customer") + "log"
         topics = Search([*VALUES, FREE_TEXT[0], customer.party_id, customer.account_id])
-        forget_the_injected(postgres, log_database)
-        topics.look_at_database(postgres, log_database, but="corebanking.events")
+        if kafka is None:
+            names["log"] = names["customer"].removesuffix("customer") + "log"
+            forget_the_injected(postgres, names["log"])
+            topics.look_at_database(postgres, names["log"], but="corebanking.events")
+        else:
+            await asyncio.to_thread(look_at_topics, topics, kafka)
         assert topics.found == set()
         assert topics.looked_at > 20
         assert bank.line is not None
         for service, database in bank.line.databases.items():
             assert (await verify_service(database.jobs_url, service, audit_keys)).faults == [], service
-    vacuum(postgres, [*names.values(), log_database])
+    vacuum(postgres, names.values())
     files = Search([*VALUES, *FREE_TEXT])
     files.look_at_files(folder)
     written = capfd.readouterr()
@@ -236,6 +253,15 @@ async def restricted_and_lifted(bank: Bank, http: httpx.AsyncClient, customer_id
             return (await manager.get(timeline)).status_code == 200
 
         await eventually(is_shown)
+
+
+def look_at_topics(search: Search, kafka: str) -> None:
+    """All that is in our topics, but for what the test itself wrote there, for a dead letter."""
+    ours = [record for record in read_topics(KafkaConnection(kafka)) if record.topic != corebanking.TOPIC]
+    sent = [record for record in ours if FREE_TEXT[1].encode() not in record.value]
+    assert len(ours) - len(sent) == 1
+    for record in sent:
+        search.look(record.topic, b"\n".join((record.key, record.value, str(record.headers).encode())))
 
 
 def forget_the_injected(postgres: EmbeddedPostgres, database: str) -> None:
