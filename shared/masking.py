@@ -12,9 +12,10 @@ PERSONAL = frozenset(
         *("name", "birth_on", "phone", "email", "address", "document_number"),
         *("payload", "payload_base64", "payload_patch", "patch", "cloud_event", "data", "value", "content", "body"),
         *("query", "name_key", "phone_key", "document_key", "person", "personal", "headers"),
+        *("secret", "url"),
     }
 )
-"""Names of fields that hold somebody's details or text of theirs. A test walks all types for them."""
+"""Names of fields that hold somebody's details, text of theirs or what opens something. A test walks all types."""
 
 
 def masked(cls: T) -> T:

@@ -3,13 +3,15 @@
 A target is refused (SSRF, OWASP API7:2023) when any address of its name is private, loopback, link-local or otherwise
 not on the Internet, IPv4 written into IPv6 included, unless the operator allows the network by name. The connection
 goes to the address that was checked, so that a name that answers differently the second time gains nothing; TLS checks
-the name. Redirects are not followed, proxies of the environment not used, and of the answer only the status is told.
+the name. Redirects are not followed, proxies of the environment not used, and of the answer only the status and
+Retry-After are told.
 """
 
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import NamedTuple
 
 import httpx
 
@@ -48,6 +50,13 @@ def is_public(address: Address) -> bool:
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
+class Reply(NamedTuple):
+    """`retry_after` is the header as it was sent."""
+
+    status: int
+    retry_after: str | None = None
+
+
 class OutboundClient:
     """Posts to targets that others configure. `allowed` are networks of the bank's own that may be reached as well."""
 
@@ -71,7 +80,10 @@ class OutboundClient:
         """
         target = _parsed(url)
         port = target.port or (443 if target.scheme == "https" else 80)
-        addresses = await self.resolver(target.host, port)
+        try:
+            addresses = await self.resolver(target.host, port)
+        except UnicodeError:  # a label that is too long, to Python's own encoding of names
+            raise ForbiddenTarget("not_a_url") from None
         if not addresses:
             raise ForbiddenTarget("no_address")
         for address in addresses:
@@ -82,8 +94,11 @@ class OutboundClient:
                 raise ForbiddenTarget("not_https")
         return target, addresses
 
-    async def post(self, url: str, content: bytes, headers: Mapping[str, str]) -> int:
-        """The answer's status; 3xx is one as well. Raises ForbiddenTarget, OSError, TimeoutError, httpx.HTTPError."""
+    async def post(self, url: str, content: bytes, headers: Mapping[str, str]) -> Reply:
+        """What was answered, 3xx as well; no body is read.
+
+        Raises ForbiddenTarget, OSError, TimeoutError, httpx.HTTPError.
+        """
         async with asyncio.timeout(self.seconds):
             target, addresses = await self.check(url)
             stated = {**headers, "Host": target.netloc.decode("ascii")}
@@ -104,7 +119,7 @@ class OutboundClient:
                             raise
                         continue
                     await answer.aclose()
-                    return answer.status_code
+                    return Reply(answer.status_code, answer.headers.get("retry-after"))
         raise AssertionError("a target has an address")
 
 

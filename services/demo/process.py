@@ -89,7 +89,7 @@ async def run_demo(settings: PlatformSettings, home: Home, console: Console) -> 
                 create_mail_app(home.mails),
                 audit_keys=demo_keys(AuditKeys, settings.audit_keys, settings.audit_keys_file, home.audit_keys),
                 master_keys=LocalMasterKeys(master_keys),
-                notification=NotificationSettings(smtp_port=smtp_port, smtp_tls=SmtpTls.NONE),
+                notification=NotificationSettings(smtp_port=smtp_port, smtp_tls=SmtpTls.NONE, webhooks=True),
             )
         )
         bank = asyncio.ensure_future(SampleBank(home, line, postgres, log, console).run())

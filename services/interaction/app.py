@@ -34,6 +34,7 @@ def interaction_service(settings: InteractionSettings | None = None, *, clock: C
     subscriptions.on(scoring.ChurnAlertClosed, handlers.follow_alerts)
     subscriptions.on(scoring.RiskBandChanged, handlers.tell_risk_bands, commutative=True)
     subscriptions.on(notification.AlertDelivered, handlers.tell_deliveries, commutative=True)
+    subscriptions.on(notification.AlertSentToWebhook, handlers.tell_webhooks, commutative=True)
     subscriptions.on(notification.AlertAcknowledged, handlers.tell_acknowledgements, commutative=True)
     subscriptions.on(notification.AlertSnoozed, handlers.tell_snoozes, commutative=True)
     return Service(

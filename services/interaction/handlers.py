@@ -20,7 +20,7 @@ from shared.events.customer import (
     SurveyReported,
 )
 from shared.events.interaction import ComplaintChanged, ContactLogged, DayClosed, SurveyAnswered
-from shared.events.notification import AlertAcknowledged, AlertDelivered, AlertSnoozed
+from shared.events.notification import AlertAcknowledged, AlertDelivered, AlertSentToWebhook, AlertSnoozed
 from shared.events.scoring import ChurnAlertClosed, ChurnAlertRaised, RiskBandChanged
 from shared.messaging.outbox import publish
 
@@ -125,6 +125,18 @@ def _delivered(delivery: Delivery[AlertDelivered]) -> Entry:
     facts = {"manager_id": event.manager_id, "channel": event.channel.value}
     return Entry(
         event.customer_id, EntryKind.ALERT_DELIVERED, delivery.id, event.delivered_at, facts, alert_id=event.alert_id
+    )
+
+
+async def tell_webhooks(session: AsyncSession, deliveries: Sequence[Delivery[AlertSentToWebhook]]) -> None:
+    await alerts.keep_told_alerts(session, [_sent_to_webhook(delivery) for delivery in deliveries])
+
+
+def _sent_to_webhook(delivery: Delivery[AlertSentToWebhook]) -> Entry:
+    event = delivery.event
+    facts = {"manager_id": event.manager_id, "channel": "webhook"}
+    return Entry(
+        event.customer_id, EntryKind.ALERT_DELIVERED, delivery.id, event.sent_at, facts, alert_id=event.alert_id
     )
 
 

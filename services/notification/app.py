@@ -4,7 +4,9 @@ from services.notification.handlers import Handlers
 from services.notification.personal_data import RULES
 from services.notification.routes import alerts
 from services.notification.routes.inbox import inbox_router
+from services.notification.routes.webhooks import webhooks_router
 from services.notification.settings import NotificationSettings
+from services.notification.use_cases.calls import WebhookSender
 from services.notification.use_cases.changes import InboxBell
 from services.notification.use_cases.mails import MailSender
 from services.notification.use_cases.upkeep import Upkeep
@@ -21,14 +23,23 @@ from shared.events.notification import CustomerPurged, ExportPartPrepared
 from shared.events.scoring import ChurnAlertClosed, ChurnAlertRaised
 from shared.exports.preparing import Exporting
 from shared.messaging.subscriptions import Subscriptions
+from shared.outbound import OutboundClient, Resolver, resolve
 from shared.service import Job, Service
 
 
 def notification_service(
-    public_url: str, settings: NotificationSettings | None = None, *, clock: Clock = system_clock
+    public_url: str,
+    settings: NotificationSettings | None = None,
+    *,
+    clock: Clock = system_clock,
+    resolver: Resolver = resolve,
 ) -> Service:
-    """`public_url` is what the services are reached under from outside; mails link to it."""
+    """`public_url` is what the services are reached under from outside: mails and webhooks link to it. `resolver` finds
+    the addresses of webhooks."""
     settings = settings or NotificationSettings()
+    outbound = OutboundClient(
+        allowed=settings.networks_of_webhooks, seconds=settings.webhook_timeout_seconds, resolver=resolver
+    )
     handlers = Handlers(clock)
     upkeep = Upkeep(clock)
     subscriptions = Subscriptions(group="notification")
@@ -45,12 +56,13 @@ def notification_service(
         name="notification",
         title="Branchline: notifications",
         description="Who is told about an alert, where it lies, and by which channel it went.",
-        routers=[inbox_router(InboxBell()), alerts.router],
+        routers=[inbox_router(InboxBell()), alerts.router, webhooks_router(outbound, is_on=settings.webhooks)],
         subscriptions=subscriptions,
         settings=settings,
         jobs=[
             Job("finish_purges", 2.0, purging.finish),
             Job("send_mails", 1.0, MailSender(settings, public_url, clock).send_due_mails),
+            Job("send_webhooks", 1.0, WebhookSender(settings, public_url, clock, outbound).send_due_webhooks),
             Job("return_snoozed_items", 5.0, upkeep.return_snoozed_items),
             Job("tell_those_responsible", 60.0, upkeep.tell_those_responsible),
         ],

@@ -1,6 +1,6 @@
 """What the notification service refuses."""
 
-from shared.web.problems import Problem
+from shared.web.problems import InvalidInput, Problem
 
 
 class InboxItemNotFound(Problem):
@@ -16,3 +16,13 @@ class InboxItemClosed(Problem):
 class AlertNotFound(Problem):
     status, code, title = 404, "alert_not_found", "No such alert, or not of a customer that you look after"
     remedy = "List your inbox, or the alerts of the scoring service."
+
+
+class WebhookTargetRefused(InvalidInput):
+    status, code, title = 422, "webhook_target_refused", "The address must not be called"
+    remedy = "Give an https URL of a public address, on port 443 or 8443; `errors` has what is wrong with this one."
+
+
+class WebhooksOff(Problem):
+    status, code, title = 409, "webhooks_off", "This bank sends no webhooks"
+    remedy = "Read your inbox, or ask those who run Branchline."

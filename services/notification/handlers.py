@@ -25,7 +25,7 @@ class Handlers:
         causes = {delivery.event.customer_id: delivery for delivery in deliveries}
         restricted = [customer_id for customer_id, delivery in causes.items() if delivery.event.restricted]
         if restricted:
-            await alerts.cancel_mails_about_restricted(session, restricted)
+            await alerts.cancel_deliveries_about_restricted(session, restricted)
         await alerts.tell_those_responsible(session, self._clock(), customer_ids=sorted(causes), causes=causes)
 
     async def follow_delegations(

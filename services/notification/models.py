@@ -11,10 +11,26 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import DateTime
 
 from shared.database import service_metadata
-from shared.events.notification import Channel
 from shared.events.scoring import AlertClosure
 
-__all__ = ["Alert", "AlertClosure", "AlertState", "Base", "Channel", "Delivery", "DeliveryState", "Inbox", "InboxItem"]
+__all__ = [
+    "Alert",
+    "AlertClosure",
+    "AlertState",
+    "Base",
+    "Channel",
+    "Delivery",
+    "DeliveryState",
+    "Inbox",
+    "InboxItem",
+    "Webhook",
+]
+
+
+class Channel(StrEnum):
+    INBOX = "inbox"
+    EMAIL = "email"
+    WEBHOOK = "webhook"
 
 
 class AlertState(StrEnum):
@@ -120,7 +136,11 @@ class Delivery(Base):
     __tablename__ = "delivery"
     __table_args__ = (
         UniqueConstraint("alert_id", "staff_id", "channel"),
-        Index("ix_delivery_due_at", "due_at", "delivery_id", postgresql_where=text("state = 'pending'")),
+        Index(
+            "ix_delivery_channel_due_at",
+            *("channel", "due_at", "delivery_id"),
+            postgresql_where=text("state = 'pending'"),
+        ),
     )
 
     delivery_id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -134,3 +154,16 @@ class Delivery(Base):
     code: Mapped[str | None] = mapped_column(comment="why the last attempt, or all of it, came to nothing")
     created_at: Mapped[datetime]
     delivered_at: Mapped[datetime | None]
+
+
+class Webhook(Base):
+    """Where a member of staff has alerts sent, and what signs them. Once removed the row stays, with its version."""
+
+    __tablename__ = "webhook"
+
+    staff_id: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(comment="its ETag")
+    sealed: Mapped[bytes | None] = mapped_column(comment="address and secret; null once removed")
+    set_at: Mapped[datetime | None]
+    switched_off_at: Mapped[datetime | None] = mapped_column(comment="the receiver wanted no more of them")
+    code: Mapped[str | None] = mapped_column(comment="why it was switched off")

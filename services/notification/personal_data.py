@@ -8,5 +8,6 @@ RULES: Rules = {
     "alert": Deleted(about="a warning that you may leave the bank"),
     **OF_EVERY_SERVICE,
     "recipient": Kept("the staff's"),
+    "webhook": Kept("the staff's: where they have alerts sent, sealed"),
     "inbox": Kept("the staff's: how many changes an inbox has had"),
 }

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.notification.models import AlertState, Channel, DeliveryState, ItemState
 from shared.events.scoring import AlertEnding
+from shared.masking import masked
 from shared.web.reading import WrittenInstant
 
 
@@ -47,6 +48,39 @@ class Snooze(BaseModel):
 
     until: WrittenInstant = Field(
         description="When it is to come back: in the future and within 30 days.", examples=["2026-11-27T08:00:00Z"]
+    )
+
+
+@masked
+class WebhookUpdate(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    url: str = Field(
+        max_length=2000,
+        description="https, on port 443 or 8443, of an address on the Internet, without a name or a password in it.",
+        examples=["https://hooks.bank.example/alerts"],
+    )
+
+
+@masked
+class WebhookRead(BaseModel):
+    """Where your alerts are sent."""
+
+    url: str | None = Field(
+        description="Null when they are not sent anywhere.", examples=["https://hooks.bank.example/alerts"]
+    )
+    set_at: datetime | None
+    switched_off_at: datetime | None = Field(description="Nothing is sent since: set it again.")
+    code: str | None = Field(description="Why it was switched off.", examples=["http_410"])
+
+
+@masked
+class WebhookWithSecret(WebhookRead):
+    """Where your alerts are sent, and what they are signed with."""
+
+    secret: str = Field(
+        description="`whsec_` and base64; this answer is the only one that shows it.",
+        examples=["whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"],
     )
 
 

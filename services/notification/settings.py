@@ -1,11 +1,12 @@
 """What the notification service can be told: NOTIFICATION_* in the environment, each with its default."""
 
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from services.notification.domain.mails import InvalidAddress, customer_link, mail_address
 from shared.secret_files import Settings
@@ -48,6 +49,36 @@ class NotificationSettings(Settings):
     """Before the second attempt; every next wait is twice as long."""
     mail_longest_wait_seconds: float = Field(default=900, gt=0)
     """What a wait does not grow beyond."""
+
+    webhooks: bool = False
+    """Whether members of staff may have alerts sent to an address of theirs. Off, what waits is cancelled."""
+    webhook_networks: Annotated[tuple[str, ...], NoDecode] = ()
+    """Networks of the bank's own that webhooks may reach as well, by http and on any port, separated by commas."""
+    webhook_timeout_seconds: float = Field(default=5, gt=0, le=60)
+    """The most that one call may take, finding and reaching the address included."""
+    webhook_attempts: int = Field(default=100, ge=1)
+    """After so many a webhook has failed; with the waits below about a day."""
+    webhook_first_wait_seconds: float = Field(default=5, gt=0)
+    """Before the second attempt; every next wait is twice as long, or what the receiver asks for."""
+    webhook_longest_wait_seconds: float = Field(default=900, gt=0)
+    """What a wait does not grow beyond unless the receiver asks for it."""
+
+    @property
+    def networks_of_webhooks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        return tuple(ip_network(stated) for stated in self.webhook_networks)
+
+    @field_validator("webhook_networks", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("webhook_networks")
+    @classmethod
+    def _networks(cls, stated: tuple[str, ...]) -> tuple[str, ...]:
+        for network in map(ip_network, stated):
+            if network.prefixlen == 0:
+                raise ValueError("names networks of the bank's own; all addresses would be every address")
+        return stated
 
     @field_validator("smtp_from")
     @classmethod

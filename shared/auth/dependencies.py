@@ -28,6 +28,15 @@ Actor = Annotated[Principal, Depends(_actor)]
 """Who sends the request."""
 
 
+async def _staff_id(actor: Actor) -> str:
+    assert actor.staff_id is not None  # only programs and operators may have none, and such routes are not for them
+    return actor.staff_id
+
+
+StaffId = Annotated[str, Depends(_staff_id)]
+"""Who of the staff sends the request: for routes that are for members of staff."""
+
+
 def require_role(*roles: Role) -> params.Depends:
     """For a route's `dependencies=`: refuses every other role with 403."""
 

@@ -26,6 +26,16 @@ class AlertDelivered(CustomerEvent, frozen=True, kw_only=True, omit_defaults=Tru
     delivered_at: datetime
 
 
+class AlertSentToWebhook(CustomerEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Told at an address of the manager's own: beside AlertDelivered, whose channels its readers know."""
+
+    TYPE: ClassVar[str] = "notification.alert_sent_to_webhook.v1"
+    TOPIC: ClassVar[str] = TOPIC
+    alert_id: UUID
+    manager_id: str
+    sent_at: datetime
+
+
 class AlertAcknowledged(CustomerEvent, frozen=True, kw_only=True, omit_defaults=True):
     TYPE: ClassVar[str] = "notification.alert_acknowledged.v1"
     TOPIC: ClassVar[str] = TOPIC

@@ -156,5 +156,9 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         "acknowledge_item": Probe("/inbox/{item_id}/acknowledge", "POST"),
         "snooze_item": Probe("/inbox/{item_id}/snooze", "POST", {"until": "2026-11-25T00:00:00Z"}),
         "list_deliveries": Probe("/alerts/{alert_id}/deliveries"),
+        **dict.fromkeys(
+            ("read_webhook", "set_webhook", "remove_webhook"),
+            Open("where one's own alerts are sent: tests/notification/test_webhooks.py has its tests", STAFF),
+        ),
     },
 }

@@ -102,6 +102,7 @@ TABLES: dict[str, dict[str, Secured | Unsecured]] = {
         "delivery": Secured(READ),
         "inbox": Secured(frozenset({"select", "insert", "update"})),
         "inbox_item": Secured(frozenset({"select", "update"})),
+        "webhook": Secured(frozenset({"select", "insert", "update"})),
         "recipient": Unsecured("the staff's addresses, never read by requests"),
     },
 }

@@ -10,7 +10,7 @@ from shared.events import Event
 from shared.events.corebanking import ComplaintOutcome, ContactChannel, LifeEventKind
 from shared.events.customer import DayReported, LifeEventReported
 from shared.events.interaction import ComplaintChanged, ContactLogged, DayClosed, SurveyAnswered
-from shared.events.notification import AlertAcknowledged, AlertDelivered, AlertSnoozed, Channel
+from shared.events.notification import AlertAcknowledged, AlertDelivered, AlertSentToWebhook, AlertSnoozed, Channel
 from shared.events.scoring import AlertClosure, RiskBand, RiskBandChanged
 from shared.ids import new_id
 from tests.harness import ServiceUnderTest
@@ -189,6 +189,7 @@ async def test_the_timeline_tells_the_whole_story_of_an_alert(interaction: Servi
         raised,
         AlertDelivered(**alert, channel=Channel.INBOX, delivered_at=NOW + timedelta(minutes=1)),
         AlertDelivered(**alert, channel=Channel.EMAIL, delivered_at=NOW + timedelta(minutes=2)),
+        AlertSentToWebhook(**alert, sent_at=NOW + timedelta(minutes=2, seconds=30)),
         AlertAcknowledged(**alert, acknowledged_at=NOW + timedelta(minutes=3)),
     ]
     await interaction.deliver(steps, occurred_at=NOW)
@@ -202,6 +203,7 @@ async def test_the_timeline_tells_the_whole_story_of_an_alert(interaction: Servi
         "Churn alert, 72 points: The salary no longer arrives; The balance has halved",
         "M1 was told of the alert in the inbox",
         "M1 was told of the alert by e-mail",
+        "M1 was told of the alert by a webhook",
         "M1 acknowledged the alert",
         "M1 put the alert off until 2026-11-26 09:30 UTC",
     ]

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import text
 
-from services.notification.use_cases import mails
+from services.notification.use_cases.attempts import Attempts
 from shared.database import Database
 from shared.events.notification import AlertDelivered, Channel
 from shared.mail_sink import smtp_sink
@@ -247,7 +247,7 @@ async def test_a_sender_that_dies_after_the_mail_was_taken_leaves_one_mail_in_th
             raise Killed
 
         with monkeypatch.context() as patched:
-            patched.setattr(mails.MailSender, "_record", die)
+            patched.setattr(Attempts, "record", die)
             with pytest.raises(Killed):
                 await send(notification)
         assert len(files(tmp_path)) == 1
@@ -480,5 +480,5 @@ async def test_logs_hold_no_address(
         async with notification.database.jobs.connect() as connection:
             assert await connection.scalar(text("select count(*) from delivery where state = 'failed'")) == 1
     written = caplog.text + capsys.readouterr().out
-    assert "mail_failed" in written
+    assert "delivery_failed" in written
     assert "m1@bank.example" not in written

@@ -122,7 +122,7 @@ _CLOSURES = {
     "departure": "the customer has left",
     "restriction": "the customer's record is restricted",
 }
-_CHANNELS = {"inbox": "in the inbox", "email": "by e-mail"}
+_CHANNELS = {"inbox": "in the inbox", "email": "by e-mail", "webhook": "by a webhook"}
 _OUTCOMES = {"saved": "saved", "lost": "lost", "not_a_risk": "not a risk"}
 MOST_REASONS = 3
 

@@ -15,7 +15,7 @@ from services.notification.schemas import InboxCount, InboxItemRead, ReasonRead,
 from services.notification.use_cases import inbox
 from services.notification.use_cases.changes import InboxBell
 from services.notification.use_cases.inbox import Shown
-from shared.auth.dependencies import Actor, members_of_staff
+from shared.auth.dependencies import StaffId, members_of_staff
 from shared.events.scoring import AlertEnding
 from shared.web.etag import ReadTag, entity_tag
 from shared.web.paging import Ordering, Page, PageRequest
@@ -36,11 +36,6 @@ STREAM_EXAMPLE = (
 orderings = Ordering({"created_at": InboxItem.created_at}, default="-created_at", tie=InboxItem.item_id)
 
 
-def _staff_id(actor: Actor) -> str:
-    assert actor.staff_id is not None  # only programs have none, and the routes are not for them
-    return actor.staff_id
-
-
 def _last_seen(last_event_id: LastEventId = None) -> int | None:
     if last_event_id is None:
         return None
@@ -49,7 +44,6 @@ def _last_seen(last_event_id: LastEventId = None) -> int | None:
     return int(last_event_id)
 
 
-StaffId = Annotated[str, Depends(_staff_id)]
 ItemId = Annotated[UUID, Path(description="The item's `item_id`.")]
 LastSeen = Annotated[int | None, Depends(_last_seen)]
 

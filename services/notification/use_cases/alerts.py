@@ -19,8 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.notification.models import Alert, AlertState, Channel, DeliveryState, InboxItem, ItemState
 from services.notification.models import Delivery as DeliveryRow
 from services.notification.use_cases.changes import number_changes
+from services.notification.use_cases.webhooks import staff_with_webhook
 from shared.events import Delivery
 from shared.events.notification import AlertDelivered
+from shared.events.notification import Channel as PublishedChannel
 from shared.events.scoring import ChurnAlertClosed, ChurnAlertRaised
 from shared.ids import derived_id
 from shared.messaging.outbox import publish
@@ -98,7 +100,7 @@ async def record_alerts(session: AsyncSession, raised: Sequence[Delivery[ChurnAl
 async def tell_those_responsible(
     session: AsyncSession, now: datetime, *, customer_ids: Collection[UUID] | None = None, causes: Causes | None = None
 ) -> int:
-    """Every open alert lies in the inbox of whoever is responsible now, and is mailed to them. How many were told.
+    """Every open alert lies in the inbox of whoever is responsible now, and is sent to them. How many were told.
 
     So an alert waits for its customer's managers to become known, and follows its customer to another manager.
     """
@@ -127,7 +129,7 @@ async def tell_those_responsible(
         )
     )
     told = [alert for alert in untold if _item_id(alert) in placed]
-    await _cancel_mails_to_others(session, told)
+    await _cancel_deliveries_to_others(session, told)
     await _record_deliveries(session, told, now)
     await session.execute(
         update(Alert).where(Alert.alert_id.in_([alert.alert_id for alert in told])).values(state=AlertState.DELIVERED)
@@ -139,7 +141,7 @@ async def tell_those_responsible(
                 customer_id=alert.customer_id,
                 alert_id=alert.alert_id,
                 manager_id=alert.staff_id,
-                channel=Channel.INBOX,
+                channel=PublishedChannel.INBOX,
                 delivered_at=now,
             ),
             cause=(causes or {}).get(alert.customer_id),
@@ -154,6 +156,7 @@ def _item_id(alert: _Untold) -> UUID:
 
 
 async def _record_deliveries(session: AsyncSession, told: Sequence[_Untold], now: datetime) -> None:
+    with_webhook = await staff_with_webhook(session, {alert.staff_id for alert in told})
     rows = [
         {
             "delivery_id": derived_id(alert.alert_id, f"delivery:{channel}:{alert.staff_id}"),
@@ -168,15 +171,16 @@ async def _record_deliveries(session: AsyncSession, told: Sequence[_Untold], now
             "delivered_at": now if channel is Channel.INBOX else None,
         }
         for alert in told
-        for channel in (Channel.INBOX, Channel.EMAIL)
+        for channel in Channel
+        if channel is not Channel.WEBHOOK or alert.staff_id in with_webhook
     ]
     put = insert(DeliveryRow).on_conflict_do_nothing(index_elements=["alert_id", "staff_id", "channel"])
     if rows:
         await session.execute(put, rows)
 
 
-async def _cancel_mails_to_others(session: AsyncSession, told: Sequence[_Untold]) -> None:
-    """Whoever no longer looks after the customer is not mailed any more."""
+async def _cancel_deliveries_to_others(session: AsyncSession, told: Sequence[_Untold]) -> None:
+    """Whoever no longer looks after the customer is not told by mail or webhook any more."""
     await session.execute(
         update(DeliveryRow)
         .where(
@@ -187,8 +191,8 @@ async def _cancel_mails_to_others(session: AsyncSession, told: Sequence[_Untold]
     )
 
 
-async def cancel_mails_about_restricted(session: AsyncSession, customer_ids: Collection[UUID]) -> None:
-    """Of those of the customers who are restricted nobody is mailed any more."""
+async def cancel_deliveries_about_restricted(session: AsyncSession, customer_ids: Collection[UUID]) -> None:
+    """Of those of the customers who are restricted nobody is told by mail or webhook any more."""
     restricted = select(customer_scope.c.customer_id).where(
         customer_scope.c.restricted, customer_scope.c.customer_id.in_(customer_ids)
     )
@@ -204,7 +208,7 @@ async def count_unresolved(session: AsyncSession) -> int:
 
 
 async def close_alerts(session: AsyncSession, closed: Sequence[Delivery[ChurnAlertClosed]]) -> None:
-    """Closes the alerts' items in every inbox and cancels the mails that were not sent yet.
+    """Closes the alerts' items in every inbox and cancels what was not sent yet.
 
     An alert that is not known yet is kept as closed: when it comes, nobody is told.
     """

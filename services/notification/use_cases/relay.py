@@ -5,31 +5,13 @@ import socket
 import ssl
 from contextlib import suppress
 from email.message import EmailMessage
-from enum import StrEnum
-from typing import NamedTuple
 
 import aiosmtplib
 
 from services.notification.settings import NotificationSettings, SmtpTls
+from services.notification.use_cases.attempts import Answer, Outcome
 
 SERVICE_NOT_AVAILABLE = 421
-
-
-class Outcome(StrEnum):
-    SENT = "sent"
-    REFUSED = "refused"
-    """The relay will never take this mail."""
-    LATER = "later"
-    """The relay may take this mail later."""
-    AWAY = "away"
-    """The relay takes no mail of ours at present: it is not there, or does not like our settings."""
-
-
-class Answer(NamedTuple):
-    """`code` is stable and holds nothing of what the relay said, which may quote addresses."""
-
-    outcome: Outcome
-    code: str | None = None
 
 
 class Relay:
