@@ -28,10 +28,15 @@ from bench.servers import children_of, seconds_of
 from services.customer.use_cases.ledger import Posting
 from shared.embedded_postgres import EmbeddedPostgres, start_postgres
 from shared.events.corebanking import TransactionKind
+from shared.keyring import AuditKeys, MasterKeyring
 from shared.migrations import migrate
 
 ROWS, ROUNDS, CUSTOMERS, SEED, BATCH = 400_000, 5, 20_000, 4, 20_000
 SERVICE = "customer"
+KEYS = {
+    "BRANCHLINE_MASTER_KEYS": MasterKeyring.generate().written(),
+    "BRANCHLINE_AUDIT_KEYS": AuditKeys.generate().written(),
+}
 _TYPES = ("uuid", "text", "int8", "uuid", "date", "int8", "int8", "text", "int8", "bool", "text")
 
 
@@ -101,7 +106,7 @@ def measure_backfill(postgres: EmbeddedPostgres, url: str, files: Files) -> Meas
 
 def _load(url: str, paths: Sequence[Path]) -> dict[str, int]:
     program = [sys.executable, "-m", "services.cli", "backfill", *map(str, paths), "--source=core", "--json"]
-    environment = {**os.environ, "CUSTOMER_DATABASE_URL": url}
+    environment = {**os.environ, **KEYS, "CUSTOMER_DATABASE_URL": url}
     done = subprocess.run(program, env=environment, capture_output=True, text=True, check=True)  # noqa: S603 - our own
     summary: dict[str, int] = json.loads(done.stdout)
     return summary

@@ -38,7 +38,7 @@ def verify(
     ] = None,
 ) -> None:
     """Reads every row of every chain. Ends with 1 when one was edited, moved, removed, put in or cut off."""
-    keys = _keys()
+    keys = audit_keys()
     checkpoints = [found for path in checkpoint or () for found in _read_checkpoints(path)]
     faulty = False
     for service in known_services(services):
@@ -56,7 +56,7 @@ def sign(
     to: Annotated[Path | None, typer.Option(help="A new file; by default the standard output.")] = None,
 ) -> None:
     """Signs where every chain ends: keep it where who runs the database cannot reach it."""
-    keys = _keys()
+    keys = audit_keys()
     now = datetime.now(UTC)
     taken = [
         _answer(service, take_checkpoint(owners_url(service), service, keys, now))
@@ -117,7 +117,7 @@ def check_export(file: Annotated[Path, typer.Argument(help="What `export` wrote,
     """Verifies an export by the key: each row, and that none is missing at the end. Ends with 1 when one is wrong."""
     try:
         with file.open("rb") as lines:
-            rows, faults = verify_export(lines, _keys())
+            rows, faults = verify_export(lines, audit_keys())
     except OSError as fault:
         raise refuse(f"{file} cannot be read ({fault.strerror}).") from None
     typer.echo(f"{file}: {rows} rows; {f'{len(faults)} faults' if faults else 'all verify'}.")
@@ -141,7 +141,7 @@ def drop(
         raise refuse("only months that are over are dropped.")
     (name,) = known_services([service])
     try:
-        months = _answer(name, drop_before(owners_url(name), name, _keys(), month, system_clock))
+        months = _answer(name, drop_before(owners_url(name), name, audit_keys(), month, system_clock))
     except DoesNotVerify as refusal:
         _tell(refusal.verified)
         raise refuse("nothing is dropped of an audit that does not verify.") from None
@@ -169,7 +169,8 @@ def _read_checkpoints(path: Path) -> list[Checkpoint]:
         raise refuse(f"{path} is no checkpoint ({type(fault).__name__}).") from None
 
 
-def _keys() -> AuditKeys:
+def audit_keys() -> AuditKeys:
+    """As the services are told, or the demo's."""
     settings = PlatformSettings()
     own = Home(settings.home).audit_keys if is_demo() else None
     file = settings.audit_keys_file or (own if settings.audit_keys is None else None)

@@ -17,7 +17,7 @@ from rich.progress import Progress as Bars
 
 from feeds.files.layout import Amounts, File, Format, Layout, found_files, short_name
 from feeds.rows import FeedRefused
-from shared.keyring import MasterKeyring, UnfitKeys
+from shared.keyring import AuditKeys, MasterKeyring, UnfitKeys
 from shared.settings import PlatformSettings
 
 if TYPE_CHECKING:  # the other commands need not wait for what this one needs
@@ -84,8 +84,9 @@ def load_history(
 ) -> None:
     """Loads a bank's history into the customer service's database, by the rules of live events.
 
-    Needs CUSTOMER_DATABASE_URL and BRANCHLINE_MASTER_KEYS, as the service has them. Killed at any moment, it goes on
-    where it was when it is run again; a row that was there before, from a file or live, counts as a duplicate.
+    Needs CUSTOMER_DATABASE_URL, BRANCHLINE_MASTER_KEYS and BRANCHLINE_AUDIT_KEYS, as the service has them. Killed at
+    any moment, it goes on where it was when it is run again; a row that was there before, from a file or live, counts
+    as a duplicate.
     """
     from services.backfilling import BackfillFailed, Terms
     from services.customer.settings import CustomerSettings
@@ -116,13 +117,14 @@ def load_history(
         tolerance = CustomerSettings().reconciliation_tolerance_minor
         platform = PlatformSettings()
         keyring = MasterKeyring.read(platform.master_keys, platform.master_keys_file)
+        audit_keys = AuditKeys.read(platform.audit_keys, platform.audit_keys_file)
         rules = Rules(partitions=platform.partitions, tolerance_minor=tolerance)
         terms = Terms(rules=rules, rows=rows, most_parked=most_parked, again=again)
-        asyncio.run(_load(settings.database_url, keyring, files, layout, terms, report, as_json))
+        asyncio.run(_load(settings.database_url, keyring, audit_keys, files, layout, terms, report, as_json))
     except FeedRefused as refusal:
         raise _refuse(f"{refusal.detail} ({refusal.code}).") from None
     except UnfitKeys as fault:
-        raise _refuse(f"{fault}: the customers' details are sealed as the service seals them.") from None
+        raise _refuse(f"{fault}: what is loaded is sealed and recorded as the service does it.") from None
     except BackfillFailed as fault:
         raise _refuse(str(fault)) from None
     except KeyboardInterrupt:
@@ -132,6 +134,7 @@ def load_history(
 async def _load(
     url: str,
     keyring: MasterKeyring,
+    audit_keys: AuditKeys,
     files: Sequence[File],
     layout: Layout,
     terms: "Terms",
@@ -139,12 +142,14 @@ async def _load(
     as_json: bool,
 ) -> None:
     from services.backfilling import backfill, still_held
+    from shared.audit.writer import AuditWriter
     from shared.database import Database
     from shared.sealing.data_keys import DataKeys
     from shared.sealing.master_keys import LocalMasterKeys
 
     database = Database(url, url, pool_size=2)
     database.data_keys = DataKeys(LocalMasterKeys(keyring))
+    audit = database.audit = AuditWriter("customer", url, audit_keys)
     began = monotonic()
     try:
         with Shown(Console(stderr=True)) as shown:
@@ -153,6 +158,7 @@ async def _load(
         if report is not None:
             await write_report(database, loaded, report)
     finally:
+        await audit.close()
         await database.close()
     summary = _summary(loaded, held, monotonic() - began)
     if as_json:

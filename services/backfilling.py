@@ -34,6 +34,7 @@ from services.customer.use_cases.backfill import (
 from services.customer.use_cases.ingestion import Rules
 from services.customer.use_cases.receiving import Received, Unreadable, read_cloud_event, receive, receive_fact
 from services.customer.use_cases.upkeep import release_all_due
+from shared.audit.unattended import reach, working_at
 from shared.clock import Clock, system_clock
 from shared.database import Database
 from shared.messaging.dead_letters import HANDLER_FAILED
@@ -96,7 +97,8 @@ async def backfill(
     for file in files:
         if file.event_type is not None and layout.source is None:
             raise FeedRefused("missing_source", f"whose ids {file.path.name} has is not said; --source says it")
-        loaded.append(await _Loading(database, file, layout, terms, watcher).load())
+        with working_at("backfill"):
+            loaded.append(await _Loading(database, file, layout, terms, watcher).load())
     return loaded
 
 
@@ -253,6 +255,7 @@ class _Loading:
                 rules=self._terms.rules,
                 now=now,
             )
+            reach(session, (), resource=f"backfill/{self._id}/{part.first}-{part.end}")
             progress = await progress_of(session, self._id)
         seconds = perf_counter() - began
         if seconds > self.SLOW_SECONDS:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy import text
 
+from shared.audit.unattended import reach
 from shared.clock import Clock
 from shared.database import Database
 from shared.messaging.editing import forget_edits
@@ -40,6 +41,7 @@ async def forget_of_nobody(database: Database, table: str, since: str, before: d
     while True:
         async with database.transaction() as session:
             gone = len((await session.scalars(forget, {"before": before})).all())
+            reach(session, [None] * gone, resource=table)
         if not gone:
             return
         EXPIRED.labels(table).inc(gone)
@@ -54,6 +56,7 @@ async def forget_what_is_past(database: Database, clock: Clock) -> None:
     now = clock()
     async with database.transaction() as session:
         await purge_idempotency_keys(session, now)
+    async with database.transaction() as session:
         await forget_edits(session, now)
     forgotten = 1
     while forgotten:

@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy import Row, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from shared.audit.unattended import reach
 from shared.ids import new_id
 from shared.masking import masked
 from shared.messaging.dead_letters import customer_of, field_of
@@ -135,10 +136,11 @@ async def open_edits(session: AsyncSession, edits: Sequence[Row[Any]]) -> list[b
 
 _FORGET = text(
     "delete from dead_letter_edit e where edited_at < :before"
-    " and not exists (select from dead_letter l where l.id = e.letter_id)"
+    " and not exists (select from dead_letter l where l.id = e.letter_id) returning customer_id"
 )
 
 
 async def forget_edits(session: AsyncSession, now: datetime) -> None:
     """Those of letters that are gone, after a while."""
-    await session.execute(_FORGET, {"before": now - KEEP_EDITS})
+    forgotten = await session.scalars(_FORGET, {"before": now - KEEP_EDITS})
+    reach(session, forgotten, resource="dead_letter_edit")

@@ -7,7 +7,8 @@ from uuid import UUID
 from sqlalchemy import Row, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.messaging.dead_letters import Parked, failed, field_of, forget_parked, parked_in
+from shared.audit.unattended import reach
+from shared.messaging.dead_letters import Parked, customer_of, failed, field_of, forget_parked, parked_in
 from shared.messaging.delivery import deliver_records, read_heard
 from shared.messaging.faults import is_transient
 from shared.messaging.outbox import forget_pending, pending_events
@@ -64,7 +65,8 @@ async def replay(session: AsyncSession, subscriptions: Subscriptions, letter_id:
 
 
 async def open_payload(session: AsyncSession, letter: Row[Any]) -> bytes | None:
-    """None where it had none, or is gone with its customer's key."""
+    """None where it had none, or is gone with its customer's key. Whoever opens it reaches that customer's record."""
+    reach(session, [letter.customer_id or customer_of(letter.key)])
     if letter.sealed is None:
         return None
     (payload,) = await open_kept(session, [(field_of(letter.id), Kept(letter.sealed, letter.customer_id))])

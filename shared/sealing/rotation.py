@@ -45,6 +45,12 @@ async def _again(master_keys: MasterKeys, rows: object, contexts: list[bytes]) -
     return await master_keys.wrap(list(zip(keys, contexts, strict=True)))
 
 
+async def count_others(session: AsyncSession, master_keys: MasterKeys) -> int:
+    """Of how many customers the key is wrapped with another master key than the current one."""
+    others = select(func.count()).where(data_key.c.master_key_id != master_keys.current_id)
+    return await session.scalar(others) or 0
+
+
 async def count_wrapped(session: AsyncSession) -> Mapping[str, int]:
     """How many keys each master key wraps, the service's own among them."""
     counted: dict[str, int] = {}

@@ -21,6 +21,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.audit.records import customers_of_keys
+from shared.audit.unattended import reach
 from shared.masking import masked
 from shared.messaging.outbox import pending_keys
 from shared.sealing.kept import Kept, Plain, open_kept, seal_to_keep
@@ -156,6 +157,8 @@ async def purge_idempotency_keys(session: AsyncSession, now: datetime) -> int:
     result = await session.execute(
         delete(idempotency_key)
         .where(idempotency_key.c.created_at <= now - KEEP_FOR)
-        .returning(idempotency_key.c.created_at)
+        .returning(idempotency_key.c.customer_id)
     )
-    return len(result.all())
+    forgotten = list(result.scalars())
+    reach(session, forgotten, resource="idempotency_key")
+    return len(forgotten)

@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session as SyncSession
 from sqlalchemy.orm import SessionTransaction
 
 from shared.audit.records import customers_of_keys
+from shared.audit.unattended import reached_in
 from shared.auth.dependencies import authenticate
 from shared.auth.principal import Principal
 from shared.clock import Clock, system_clock
@@ -189,6 +190,7 @@ class TransactionalRoute(APIRoute):
                 response = await endpoint(request)
             if response.status_code < 400:
                 changed = customers_of_keys(pending_keys(session))
+                audit.subjects.add(*reached_in(session).ids)
                 wrote = await write_outbox(session)
                 if self.reads:
                     await session.commit()

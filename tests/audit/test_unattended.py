@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,13 +15,31 @@ from shared.audit.records import MOST_CUSTOMERS, Access, customers, customers_of
 from shared.audit.unattended import reach, working_at
 from shared.audit.verification import verify_service
 from shared.audit.writer import AuditAway
+from shared.clock import system_clock
 from shared.ids import new_id
+from shared.jobs import forget_unattributed, forget_what_is_past
+from shared.messaging.dead_letters import Parked, park
+from shared.messaging.records import Record
 from tests.audit.ledger import KEYS
 from tests.conftest import NewDatabase
-from tests.harness import ServiceUnderTest, manager, under_test
-from tests.notification.bank import customer_changed, manager_changed, serving, told
+from tests.harness import ServiceUnderTest, manager, operator, under_test
+from tests.notification.bank import customer_changed, manager_changed, run_job, serving, told
 
 M1 = manager()
+
+_EDIT = text(
+    "insert into dead_letter_edit"
+    ' (id, letter_id, topic, partition, "offset", customer_id, headers, edited_at, edited_by)'
+    " values (:id, :id, 'customer.events', 0, 1, :customer_id, '{}', :at, 'OP1')"
+)
+_LETTER = text(
+    'insert into dead_letter (id, topic, partition, "offset", customer_id, headers, code, detail, parked_at)'
+    " values (gen_random_uuid(), 'customer.events', 0, 1, :customer_id, '{}', 'handler_failed', '', :at)"
+)
+_ANSWER = text(
+    "insert into idempotency_key (key_hash, body_hash, status, customer_id, sealed, created_at)"
+    " values (:hash, '', 201, :customer_id, '', :at)"
+)
 
 
 @pytest.fixture
@@ -76,6 +95,67 @@ async def test_what_a_job_tells_of_a_customer_is_recorded_under_its_name(notific
             reach(session, [customer_id])
     (row,) = await kept(notification, "send_mails")
     assert (row["actor"], row["customer_ids"]) == ("notification", [customer_id])
+
+
+async def test_what_jobs_forget_is_recorded_with_whose_it_was_or_how_much(notification: ServiceUnderTest) -> None:
+    customer_id, long_ago = new_id(), datetime.now(UTC) - timedelta(days=200)
+    async with notification.database.jobs.begin() as connection:
+        for id_ in (customer_id, None):
+            letter = {"id": new_id(), "customer_id": id_, "at": long_ago, "hash": new_id().bytes}
+            await connection.execute(_EDIT, letter)
+            await connection.execute(_ANSWER, letter)
+            await connection.execute(_LETTER, letter)
+    await forget_unattributed(notification.database, system_clock)
+    await forget_what_is_past(notification.database, system_clock)
+    rows = {
+        (row["resource"], tuple(row["customer_ids"]), row["customer_count"]) for row in await kept(notification, "job")
+    }
+    assert rows == {
+        ("dead_letter", (), 1),
+        ("dead_letter_edit", (), 1),
+        ("dead_letter_edit", (customer_id,), 1),
+        ("idempotency_key", (customer_id,), 2),
+    }
+
+
+async def test_a_snoozed_item_that_comes_back_is_recorded(notification: ServiceUnderTest) -> None:
+    raised = await told(notification)
+    async with notification.database.jobs.begin() as connection:
+        await connection.execute(text("update inbox_item set state = 'snoozed', snoozed_until = now()"))
+    with working_at("return_snoozed_items"):
+        await run_job(notification, "return_snoozed_items")
+    (row,) = await kept(notification, "return_snoozed_items")
+    assert row["customer_ids"] == [raised.customer_id]
+
+
+async def test_an_operator_who_opens_a_letter_reaches_its_customers_record(notification: ServiceUnderTest) -> None:
+    customer_id = new_id()
+    await notification.deliver([customer_changed(customer_id)])
+    async with notification.database.transaction() as session:
+        record = Record("customer.events", 0, 7, str(customer_id).encode(), b"{}", ())
+        await park(session, [Parked(record, "handler_failed", "of a test")])
+    ((letter_id,),) = await notification.rows("select id from dead_letter")
+    async with notification.http(operator()) as http:
+        assert (await http.get("/dead-letters")).status_code == 200
+        assert (await http.get(f"/dead-letters/{letter_id}")).status_code == 200
+        await http.patch(f"/dead-letters/{letter_id}", json={"payload": "[]"}, headers={"If-Match": "*"})
+        await http.post(f"/dead-letters/{letter_id}/replay")
+        await http.post("/dead-letters/replay")
+    one = [customer_id]
+    reached = {
+        name: [row["customer_ids"] for row in await kept(notification, name)]
+        for name in (
+            *("list_dead_letters", "read_dead_letter", "edit_dead_letter"),
+            *("replay_dead_letter", "replay_dead_letters"),
+        )
+    }
+    assert reached == {
+        "list_dead_letters": [[]],
+        "read_dead_letter": [one],
+        "edit_dead_letter": [one],
+        "replay_dead_letter": [one],
+        "replay_dead_letters": [one],
+    }
 
 
 async def test_each_event_of_a_stream_waits_for_its_row(notification: ServiceUnderTest) -> None:

@@ -19,6 +19,7 @@ from shared.database import Database
 from shared.events import decode
 from shared.events.corebanking import CoreBankingEvent, TransactionKind, TransactionPosted, TransactionReversed
 from shared.events.customer import TransactionsPosted
+from tests.audit.ledger import KEYS as AUDIT_KEYS
 from tests.bank import account, branch, manager_recorded, party
 from tests.keys import MASTER_KEYS
 
@@ -112,6 +113,7 @@ def command(database: Database, *arguments: str | Path) -> tuple[list[str], dict
         "CUSTOMER_DATABASE_URL": database.jobs_url,
         "BRANCHLINE_PARTITIONS": "4",
         "BRANCHLINE_MASTER_KEYS": MASTER_KEYS.written(),
+        "BRANCHLINE_AUDIT_KEYS": AUDIT_KEYS.written(),
     }
     return [sys.executable, "-m", "services.cli", "backfill", *map(str, arguments)], environment
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,9 @@ from services.customer.app import customer_service
 from services.customer.use_cases.backfill import LoadedElsewhere, begin_backfill, load_rows
 from services.customer.use_cases.ingestion import Rules
 from services.customer.use_cases.receiving import read_cloud_event
+from shared.audit.verification import verify_service
 from shared.database import Database
+from tests.audit.ledger import KEYS as AUDIT_KEYS
 from tests.backfill.conftest import Live
 from tests.backfill.history import (
     as_csv,
@@ -35,7 +38,7 @@ from tests.backfill.history import (
     write_folder,
 )
 from tests.bank import lines, push
-from tests.harness import PARTITIONS, under_test
+from tests.harness import PARTITIONS, rows_as_owner, under_test
 
 CUSTOMERS = 40
 
@@ -152,6 +155,11 @@ async def test_files_that_overlap_count_once_and_a_changed_row_is_a_conflict(
     posted = movements(4, 3, 60)
     bank = write_folder(tmp_path / "bank", 3, posted[:40])
     run(database, bank, "--source=core")
+    recorded = "select resource, customer_count from audit_record where operation = 'backfill' order by resource"
+    rows = await rows_as_owner(database, recorded)
+    assert [count for _, count in rows] == [3, 3, 3], "parties, accounts, transactions: a row for each transaction"
+    assert all(re.fullmatch(r"backfill/[0-9a-f-]{36}/0-\d+", resource) for resource, _ in rows)
+    assert (await verify_service(database.jobs_url, "customer", AUDIT_KEYS)).faults == []
     write_csv(tmp_path / "transactions-later.csv", posted[20:])
     later = run(database, tmp_path / "transactions-later.csv", "--source=core")
     assert (later["applied"], later["duplicate"]) == (20, 20)

@@ -114,6 +114,13 @@ async def test_an_archive_expires_and_is_gone_with_the_customer(customer: Servic
     await customer.deliver([*await own_part(customer, asked), *of_others(asked)])
     customer.app.state.clock = lambda: NOW + timedelta(days=8)
     assert (await download(customer, where)).json()["code"] == "export_expired"
+    (forget,) = [job for job in customer.service.jobs if job.name == "forget_expired_exports"]
+    async with customer.database.jobs.begin() as connection:
+        await connection.exec_driver_sql("update customer_export set expires_at = now() - interval '1 day'")
+    await forget.run(customer.database)
+    assert await customer.rows("select archive from customer_export") == [(None,)]
+    rows = await customer.rows("select customer_ids from audit_record where resource = 'customer_export'")
+    assert rows == [([asked.customer_id],)]
     customer.app.state.clock = lambda: NOW
     erasure = await post(customer, f"/customers/{asked.customer_id}/erasure", {"reason": "objection"})
     assert erasure.status_code == 202

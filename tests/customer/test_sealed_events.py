@@ -43,6 +43,8 @@ async def test_a_parked_event_is_sealed_with_its_customers_key_or_the_services(c
         assert "Meiqi" not in row
     for event in await kept(customer):
         assert SECRET in (await seen(customer, event["kept_id"]))["cloud_event"]
+    opened = await customer.rows("select customer_ids from audit_record where operation = 'read_kept_event' order by 1")
+    assert opened == [([],), ([known],)]
 
 
 async def test_an_event_of_an_erased_customer_is_gone_and_a_late_one_is_not_kept(customer: ServiceUnderTest) -> None:

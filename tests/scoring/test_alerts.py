@@ -221,6 +221,8 @@ async def test_a_loaded_history_is_scored_when_the_load_pauses(scoring_on: Scori
         assert await points_of(scoring, customer) == 0
         job = next(job for job in scoring.service.jobs if job.name == "score_backlog")
         await job.run(scoring.database)
+        recorded = await scoring.rows("select customer_ids from audit_record where operation = 'job'")
+        assert recorded == [([customer],)]
         assert await points_of(scoring, customer) == 50
         (raised,) = await scoring.published(ChurnAlertRaised)
         assert (raised.raised_on, raised.is_historic) == (days_ago(20), True)

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.customer.errors import CustomerNotFound, ExportExpired, ExportNotFound, ExportNotReady
 from services.customer.models import Customer, CustomerExport, CustomerExportPart
 from services.customer.use_cases.erasures import SERVICES
+from shared.audit.unattended import reach
 from shared.auth.principal import Principal
 from shared.clock import Clock
 from shared.database import Database
@@ -141,16 +142,18 @@ class ExportKeeping:
     async def forget_expired(self, database: Database) -> None:
         """Job: archives, parts and keys of exports that have expired are not kept."""
         async with database.transaction() as session:
-            expired = await session.scalars(
+            expired = await session.execute(
                 update(CustomerExport)
                 .where(
                     CustomerExport.expires_at <= self._clock(),
                     or_(CustomerExport.archive.is_not(None), CustomerExport.private_key.is_not(None)),
                 )
                 .values(archive=None, private_key=None)
-                .returning(CustomerExport.export_id)
+                .returning(CustomerExport.export_id, CustomerExport.customer_id)
             )
-            await session.execute(delete(CustomerExportPart).where(CustomerExportPart.export_id.in_(expired.all())))
+            whose = {row.export_id: row.customer_id for row in expired}
+            reach(session, whose.values(), resource="customer_export")
+            await session.execute(delete(CustomerExportPart).where(CustomerExportPart.export_id.in_(whose)))
 
 
 async def _assemble(session: AsyncSession, export: CustomerExport, now: datetime) -> None:

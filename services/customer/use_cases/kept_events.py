@@ -16,6 +16,7 @@ from services.customer.models import KeptEvent, KeptEventEdit
 from services.customer.use_cases.ingestion import Rules, receive_events
 from services.customer.use_cases.kept_bytes import open_events
 from services.customer.use_cases.receiving import Received, read_cloud_event
+from shared.audit.unattended import reach
 from shared.clock import Clock
 from shared.database import Database
 from shared.ids import new_id
@@ -45,12 +46,13 @@ class KeptKey(NamedTuple):
 
 
 async def get_kept_event(session: AsyncSession, key: KeptKey, *, locked: bool = False) -> KeptEvent:
-    """Raises KeptEventNotFound."""
+    """To open or to receive it: its customer's record is reached. Raises KeptEventNotFound."""
     if not -(2**63) <= key.fingerprint < 2**63 or "\x00" in key.source + key.event_id:
         raise KeptEventNotFound
     kept = await session.get(KeptEvent, key, with_for_update=locked or None)
     if kept is None:
         raise KeptEventNotFound
+    reach(session, [kept.customer_id])
     return kept
 
 
@@ -147,11 +149,12 @@ def _is(key: KeptKey) -> tuple[Any, ...]:
 
 _FORGET = text(
     "delete from kept_event_edit e where edited_at < :before and not exists"
-    " (select from kept_event k where k.source = e.source and k.event_id = e.event_id)"
+    " (select from kept_event k where k.source = e.source and k.event_id = e.event_id) returning customer_id"
 )
 
 
 async def forget_edits(database: Database, clock: Clock) -> None:
     """Those of events that are kept no more, after a while."""
     async with database.transaction() as session:
-        await session.execute(_FORGET, {"before": clock() - KEEP_EDITS})
+        forgotten = await session.scalars(_FORGET, {"before": clock() - KEEP_EDITS})
+        reach(session, forgotten, resource="kept_event_edit")

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.notification.errors import InboxItemClosed, InboxItemNotFound
 from services.notification.models import Alert, Inbox, InboxItem, ItemState
 from services.notification.use_cases.changes import number_changes
+from shared.audit.unattended import reach
 from shared.events.notification import AlertAcknowledged, AlertSnoozed
 from shared.messaging.outbox import publish
 from shared.scope import customer_scope
@@ -20,7 +21,7 @@ LONGEST_SNOOZE = timedelta(days=30)
 RETURNED_AT_ONCE = 500
 
 _DUE = text(
-    "select item_id, staff_id from inbox_item where state = 'snoozed' and snoozed_until <= :now"
+    "select item_id, staff_id, customer_id from inbox_item where state = 'snoozed' and snoozed_until <= :now"
     " order by staff_id, item_id limit :limit"
 )
 _RETURN = text(
@@ -140,8 +141,9 @@ async def return_snoozed_items(session: AsyncSession, now: datetime) -> int:
     """Opens the items whose time has come; returns how many it looked at, at most `RETURNED_AT_ONCE`."""
     due = list(await session.execute(_DUE, {"now": now, "limit": RETURNED_AT_ONCE}))
     if due:
-        sequences = await number_changes(session, [staff_id for _, staff_id in due])
+        sequences = await number_changes(session, [staff_id for _, staff_id, _ in due])
         await session.execute(
-            _RETURN, {"item_ids": [item_id for item_id, _ in due], "sequences": sequences, "now": now}
+            _RETURN, {"item_ids": [item_id for item_id, *_ in due], "sequences": sequences, "now": now}
         )
+        reach(session, [customer_id for *_, customer_id in due])
     return len(due)

@@ -19,6 +19,7 @@ from services.scoring.use_cases.arrays import date_array, uuid_array
 from services.scoring.use_cases.reasons import stored
 from services.scoring.use_cases.rules import Rules
 from services.scoring.use_cases.windows import Known, read_known
+from shared.audit.unattended import reach
 from shared.database import Database
 from shared.events import Delivery, interaction
 from shared.events.customer import DayClosed, DayReported
@@ -137,6 +138,7 @@ async def score_due(session: AsyncSession, partition: int, rules: Rules, cause: 
         some.append(row)
     for together in _in_pieces(some):
         await _score(session, together, rules, cause)
+    reach(session, [row.customer_id for row in some])
     return len(some)
 
 

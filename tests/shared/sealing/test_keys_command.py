@@ -11,12 +11,15 @@ from typer.testing import CliRunner, Result
 
 from services.cli import app
 from services.distributed import serve_service
+from shared.audit.verification import verify_service
 from shared.ids import new_id
 from shared.keyring import AuditKeys, MasterKeyring
 from shared.sealing.data_keys import DataKeys
 from shared.sealing.master_keys import LocalMasterKeys
 from shared.settings import PlatformSettings
+from tests.audit.ledger import KEYS
 from tests.conftest import NewDatabase
+from tests.harness import rows_as_owner
 
 OLD, NEW = MasterKeyring.generate("2025"), MasterKeyring.generate("2026")
 
@@ -54,9 +57,12 @@ async def test_rewrapping_says_when_the_old_master_key_may_go(
 
     refused = await ask("keys", "rewrap", BRANCHLINE_MASTER_KEYS=written(NEW))
     assert refused.exit_code == 1
+    assert "there is no key: set BRANCHLINE_AUDIT_KEYS" in refused.stderr, "what is not recorded is not done"
+    recording = {"BRANCHLINE_AUDIT_KEYS": KEYS.written()}
+    refused = await ask("keys", "rewrap", BRANCHLINE_MASTER_KEYS=written(NEW), **recording)
     assert "there is no master key 2025" in refused.stderr
 
-    environment = {"BRANCHLINE_MASTER_KEYS": written(NEW, OLD)}
+    environment = {"BRANCHLINE_MASTER_KEYS": written(NEW, OLD), **recording}
     part = await ask("keys", "rewrap", "customer", "--chunk", "2", **environment)
     assert part.exit_code == 0, part.output
     assert "customer: 5 keys wrapped again; now 5 with 2026." in part.stdout
@@ -67,6 +73,10 @@ async def test_rewrapping_says_when_the_old_master_key_may_go(
     async with AsyncSession(databases["customer"].jobs) as session:
         opened = await DataKeys(LocalMasterKeys(NEW)).find(session, customers)
     assert opened[customers[0]].open(sealed, "f") == b"x"
+    rows = "select action, resource, customer_count from audit_record where operation = 'keys.rewrap' order by at"
+    attempted = ("change", "data_key/2026", 5)
+    assert await rows_as_owner(databases["customer"], rows) == [attempted, attempted], "refused, and done"
+    assert (await verify_service(databases["customer"].jobs_url, "customer", KEYS)).faults == []
 
 
 async def ask(*arguments: str, **environment: str) -> Result:
