@@ -20,6 +20,7 @@ from shared.messaging.consumer import Consumer, Positions
 from shared.messaging.partitioning import partition_of
 from shared.messaging.positions import LogIdentity
 from shared.messaging.records import Batch, Outgoing, Record, TopicPartition, event_headers
+from shared.messaging.source import Prepare, unprepared
 from shared.sealing.master_keys import LocalMasterKeys
 from shared.service import Platform, Service, build_app
 from shared.settings import PlatformSettings
@@ -48,7 +49,9 @@ class KnownTokens:
 class NoBroker:
     """Source and publisher of a service whose events the test carries."""
 
-    async def start(self, group: str, topics: Sequence[str], positions: Positions) -> None: ...
+    async def start(
+        self, group: str, topics: Sequence[str], positions: Positions, prepare: Prepare = unprepared
+    ) -> None: ...
 
     async def fetch(self, limit: int, wait: float) -> list[Batch]:
         return []

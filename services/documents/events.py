@@ -59,9 +59,9 @@ def event_schema(golden: GoldenEvent) -> dict[str, Any]:
 
 def listeners(service: Service, golden: GoldenEvent) -> tuple[str, bool] | None:
     """The handler's name, and whether it minds the order among types; None when the service does not listen."""
-    handle_records = service.subscriptions.record_handler(golden.event_type.TOPIC)
-    if handle_records is not None:
-        return _name(handle_records), False
+    hot = service.subscriptions.for_records(golden.event_type.TOPIC)
+    if hot is not None:
+        return _name(hot.handler), False
     if not service.subscriptions.hears(golden.event_type):
         return None
     (run,) = service.subscriptions.runs([golden.delivery])

@@ -9,7 +9,7 @@ from asyncio import timeout
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import monotonic, perf_counter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -93,7 +93,7 @@ class Consumer:
         """Delivers a batch; returns when all of it is committed, delivered or parked, or another has the partition."""
         reached(CrashPoint.FETCHED)
         try:
-            await self._deliver(batch.at, batch.expected, batch.records)
+            await self._deliver(batch)
         except Fenced:
             metrics.FENCED.labels(self._service).inc()
             log.warning("delivery_fenced", service=self._service, topic=batch.at.topic, partition=batch.at.partition)
@@ -116,12 +116,24 @@ class Consumer:
         reached(CrashPoint.PARTITION_BEGUN)
         return positions
 
-    async def _deliver(self, at: TopicPartition, expected: int, records: Sequence[Record]) -> None:
+    async def prepare(self, records: Sequence[Record]) -> Any:
+        """What the records' handler makes of them ahead; None where it makes nothing, or fails."""
+        hot = self._subscriptions.for_records(records[0].topic)
+        if hot is None or hot.prepare is None:
+            return None
+        try:
+            return await hot.prepare(records)
+        except Exception as fault:  # noqa: BLE001, RUF100 - it fails again in the delivery, which retries, halves and parks
+            log.warning("preparing_fails", service=self._service, fault=name_of(fault))
+            return None
+
+    async def _deliver(self, batch: Batch) -> None:
         """One transaction, or, when a record of it fails, one for each half of it, until the failing one is alone.
 
         So it is halved, too, when the database answers and refuses it again and again, as one that takes too long.
         """
-        left = [records]
+        at, expected, whole, prepared = batch
+        left = [whole]
         failures: list[Exception] = []
         refused = 0
         delays = backoff()
@@ -129,7 +141,7 @@ class Consumer:
             part = left[0]
             fault = failures[-1] if len(failures) >= self.ATTEMPTS else None
             try:
-                await self._commit(at, expected, part, fault)
+                await self._commit(at, expected, part, fault, prepared if part is whole else None)
             except (Fenced, Stopped, Interrupted):
                 raise
             except Exception as raised:  # noqa: BLE001, RUF100 - whatever a handler raises is retried, then parked with its name
@@ -156,9 +168,9 @@ class Consumer:
                 delays = backoff()
 
     async def _commit(
-        self, at: TopicPartition, expected: int, records: Sequence[Record], fault: Exception | None
+        self, at: TopicPartition, expected: int, records: Sequence[Record], fault: Exception | None, prepared: Any
     ) -> None:
-        """Delivers the records in one transaction; with `fault`, parks them."""
+        """Delivers the records, of which `prepared` was made, in one transaction; with `fault`, parks them."""
         if self._stopping.is_set:
             raise Interrupted
         began = perf_counter()
@@ -168,7 +180,7 @@ class Consumer:
             await advance(session, at, expected=expected, next_offset=records[-1].offset + 1)
             reached(CrashPoint.OFFSET_ADVANCED)
             if fault is None:
-                duplicates = await deliver_records(session, self._subscriptions, at.topic, records)
+                duplicates = await deliver_records(session, self._subscriptions, at.topic, records, prepared)
             else:
                 await park(session, [failed(record, fault) for record in records])
             reached(CrashPoint.EFFECTS_WRITTEN)
@@ -198,7 +210,7 @@ class Consumer:
             self._batch = min(self._most, self._batch * 2)
 
     async def _start(self) -> None:
-        await self._source.start(self._subscriptions.group, self._subscriptions.topics, self.begin)
+        await self._source.start(self._subscriptions.group, self._subscriptions.topics, self.begin, self.prepare)
 
     async def _fetch(self) -> list[Batch]:
         return await self._source.fetch(self._batch, self.FETCH_SECONDS)

@@ -21,13 +21,16 @@ _KNOWN = text(
 
 
 async def deliver_records(
-    session: AsyncSession, subscriptions: Subscriptions, topic: str, records: Sequence[Record]
+    session: AsyncSession, subscriptions: Subscriptions, topic: str, records: Sequence[Record], prepared: Any = None
 ) -> int:
-    """Hands each record of the topic that is heard and new to its handler; returns how many had come before."""
-    handle_records = subscriptions.record_handler(topic)
-    if handle_records is not None:
+    """Hands each record of the topic that is heard and new to its handler; returns how many had come before.
+
+    `prepared` is what the handler's `prepare` has made of them, if it has.
+    """
+    hot = subscriptions.for_records(topic)
+    if hot is not None:
         with delivering(f"process {topic}", ()):
-            await handle_records(session, records)
+            await hot.deliver(session, records, prepared)
         return 0
     heard, parked = read_heard(subscriptions, records)
     await park(session, parked)

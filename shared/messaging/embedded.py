@@ -20,7 +20,7 @@ from shared.messaging.faults import OffsetOutOfRange
 from shared.messaging.partitioning import partition_of
 from shared.messaging.positions import LogIdentity
 from shared.messaging.records import Batch, Headers, NotSent, Outgoing, Record, TopicPartition
-from shared.messaging.source import Positions
+from shared.messaging.source import Positions, Prepare, unprepared
 
 PARTITIONS = 4
 
@@ -159,7 +159,13 @@ class EmbeddedSource:
         self._news = asyncio.Event()
         self._turn = 0
 
-    async def start(self, group: str, topics: Sequence[str], positions: Positions) -> None:  # noqa: ARG002 - Kafka's
+    async def start(
+        self,
+        group: str,  # noqa: ARG002 - Kafka's
+        topics: Sequence[str],
+        positions: Positions,
+        prepare: Prepare = unprepared,  # noqa: ARG002 - it has nothing at hand before it is asked
+    ) -> None:
         self._news = self._log.listen()
         self._topics = list(topics)
         self._positions = positions

@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener
@@ -20,7 +20,7 @@ from shared.messaging.kafka_metadata import identify
 from shared.messaging.kafka_records import FetchedRecords
 from shared.messaging.partitioning import partition_of
 from shared.messaging.records import Batch, NotSent, Outgoing, Record, TopicPartition
-from shared.messaging.source import Positions
+from shared.messaging.source import Positions, Prepare, unprepared
 
 log = structlog.get_logger(__name__)
 
@@ -133,6 +133,13 @@ class KafkaPublisher:
             await _quit_producer(producer)
 
 
+class _Ahead(NamedTuple):
+    """What was taken from the client while the batch before is delivered."""
+
+    records: Sequence[Record]
+    prepared: Any
+
+
 class KafkaSource:
     """Reads the partitions that the group assigns to it, each from the offset in the database.
 
@@ -140,6 +147,8 @@ class KafkaSource:
     assigned partition is paused until it is placed where the database says, by `fetch` and not by the
     listener: that may not wait for a database while the group waits for it. What was fetched across a
     rebalance is fetched again. A client that fails is replaced.
+
+    While a batch is delivered the next one is taken from the client and prepared, one at a time.
     """
 
     REVOKE_SECONDS = 10.0  # for a delivery under way to commit before its partition goes to another
@@ -150,9 +159,11 @@ class KafkaSource:
         self._group = ""
         self._topics: list[str] = []
         self._positions: Positions | None = None
+        self._prepare: Prepare = unprepared
         self._consumer: AIOKafkaConsumer | None = None
         self._fetched: FetchedRecords | None = None
-        self._polling: asyncio.Future[Sequence[Record]] | None = None
+        self._polling: asyncio.Future[_Ahead] | None = None
+        self._taken: Sequence[Record] = ()
         self._polling_since = 0
         self._moves = 0
         self._unplaced: set[TopicPartition] = set()
@@ -160,8 +171,10 @@ class KafkaSource:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    async def start(self, group: str, topics: Sequence[str], positions: Positions) -> None:
-        self._group, self._topics, self._positions = group, list(topics), positions
+    async def start(
+        self, group: str, topics: Sequence[str], positions: Positions, prepare: Prepare = unprepared
+    ) -> None:
+        self._group, self._topics, self._positions, self._prepare = group, list(topics), positions, prepare
         await self._open()
 
     async def fetch(self, limit: int, wait: float) -> list[Batch]:
@@ -233,6 +246,7 @@ class KafkaSource:
     async def _close(self) -> None:
         polling, consumer = self._polling, self._consumer
         self._polling = self._consumer = self._fetched = None
+        self._taken = ()
         self._forget_assignment()
         if polling is not None:
             polling.cancel()
@@ -281,7 +295,7 @@ class KafkaSource:
             await asyncio.wait({polling}, timeout=wait + 0.5)
             if not polling.done():
                 return []
-            records, self._polling = polling.result(), None
+            (records, prepared), self._polling, self._taken = polling.result(), None, ()
             if not records:
                 return []
             at = TopicPartition(records[0].topic, records[0].partition)
@@ -289,28 +303,32 @@ class KafkaSource:
                 if at in self._expected:
                     consumer.seek(KafkaPartition(*at), self._expected[at])
                 return []
-            batch = Batch(at, self._expected[at], records[:limit])
+            fits = len(records) <= limit  # which may be less than when they were asked for
+            batch = Batch(at, self._expected[at], records[:limit], prepared if fits else None)
             self._expected[at] = batch.next_offset
-            if len(records) > limit:  # it is less than when they were asked for
-                self._polling = asyncio.get_running_loop().create_future()
-                self._polling.set_result(records[limit:])
+            if fits:
+                self._begin_polling(consumer, limit, wait)
             else:
-                self._begin_polling(consumer, limit, wait)  # the next are unpacked while these are written
+                self._taken = records[limit:]
+                self._polling = asyncio.get_running_loop().create_future()
+                self._polling.set_result(_Ahead(self._taken, None))
             return [batch]
 
-    def _begin_polling(self, consumer: AIOKafkaConsumer, limit: int, wait: float) -> "asyncio.Future[Sequence[Record]]":
+    def _begin_polling(self, consumer: AIOKafkaConsumer, limit: int, wait: float) -> "asyncio.Future[_Ahead]":
         if consumer._fetcher.error_future.done():  # nothing would come any more
             raise Away("the client's fetcher has ended")
-        assert self._fetched is not None
-        self._polling = asyncio.ensure_future(self._fetched.take(self._expected, limit, wait))
+        self._polling = asyncio.ensure_future(self._take(limit, wait))
         self._polling_since = self._moves
         return self._polling
 
+    async def _take(self, limit: int, wait: float) -> _Ahead:
+        assert self._fetched is not None
+        self._taken = records = await self._fetched.take(self._expected, limit, wait)
+        return _Ahead(records, await self._prepare(records) if records else None)
+
     def _held_back(self, at: TopicPartition) -> int:
         """How many records of the partition were taken from the client and not given to anybody."""
-        if self._polling is None or not self._polling.done() or self._polling.exception() is not None:
-            return 0
-        return sum(record[:2] == at for record in self._polling.result()[:1]) * len(self._polling.result())
+        return sum(record[:2] == at for record in self._taken[:1]) * len(self._taken)
 
     def _take_assignment(self, assigned: set[KafkaPartition]) -> None:
         assert self._consumer is not None

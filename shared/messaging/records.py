@@ -48,11 +48,15 @@ class Outgoing(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Consecutive records of one partition. `expected` is the offset that was asked for."""
+    """Consecutive records of one partition. `expected` is the offset that was asked for.
+
+    `prepared` is what their handler has made of them ahead, None where it has not (`Subscriptions.on_records`).
+    """
 
     at: TopicPartition
     expected: int
     records: Sequence[Record]
+    prepared: Any = None
 
     @property
     def next_offset(self) -> int:

@@ -74,7 +74,7 @@ async def open_payload(session: AsyncSession, letter: Row[Any]) -> bytes | None:
 
 
 async def _deliver(session: AsyncSession, subscriptions: Subscriptions, record: Record) -> None:
-    if subscriptions.record_handler(record.topic) is None and read_heard(subscriptions, [record]) == ([], []):
+    if subscriptions.for_records(record.topic) is None and read_heard(subscriptions, [record]) == ([], []):
         raise _ParkedAgain(Parked(record, "not_heard", "nothing here hears events of this type any more"))
     await deliver_records(session, subscriptions, record.topic, [record])
     for parked in parked_in(session):

@@ -1,20 +1,31 @@
 """What a consumer asks of a log, whichever it is."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from shared.messaging.positions import LogIdentity
-from shared.messaging.records import Batch, TopicPartition
+from shared.messaging.records import Batch, Record, TopicPartition
 
 Positions = Callable[[Mapping[TopicPartition, int], Mapping[str, LogIdentity]], Awaitable[dict[TopicPartition, int]]]
 """Where to begin in each partition, given its earliest offset and which logs the topics are."""
+
+Prepare = Callable[[Sequence[Record]], Awaitable[Any]]
+"""What is made of a batch's records ahead. It raises nothing."""
+
+
+async def unprepared(_: Sequence[Record]) -> None: ...
 
 
 class Source(Protocol):
     """Where records come from: a log with topics, partitions and offsets."""
 
-    async def start(self, group: str, topics: Sequence[str], positions: Positions) -> None:
-        """Reads the topics; whenever partitions are assigned, begins where `positions` says. Raises Away."""
+    async def start(
+        self, group: str, topics: Sequence[str], positions: Positions, prepare: Prepare = unprepared
+    ) -> None:
+        """Reads the topics; whenever partitions are assigned, begins where `positions` says. Raises Away.
+
+        One that has the next batch at hand while the last is delivered may `prepare` it, one at a time.
+        """
 
     async def fetch(self, limit: int, wait: float) -> list[Batch]:
         """Up to `limit` records, one batch a partition; empty after about `wait` seconds without any.

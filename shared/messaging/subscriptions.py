@@ -1,7 +1,7 @@
 """What a service hears, as one list."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, overload
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -9,14 +9,31 @@ from shared.events import Delivery, Event
 from shared.messaging.records import Record
 
 E = TypeVar("E", bound=Event)
+P = TypeVar("P")
 Handler = Callable[[AsyncSession, Sequence[Delivery[E]]], Awaitable[None]]
 Admission = Callable[[AsyncSession, Sequence[Delivery[Any]]], Awaitable[list[Delivery[Any]]]]
 RecordHandler = Callable[[AsyncSession, Sequence[Record]], Awaitable[None]]
+Preparation = Callable[[Sequence[Record]], Awaitable[P]]
+PreparedHandler = Callable[[AsyncSession, P], Awaitable[None]]
 
 
 class Subscription(NamedTuple):
     handler: Handler[Any]
     commutative: bool
+
+
+class RecordSubscription(NamedTuple):
+    """`handler` gets what `prepare` makes of the records, or the records themselves where there is none."""
+
+    handler: PreparedHandler[Any]
+    prepare: Preparation[Any] | None = None
+
+    async def deliver(self, session: AsyncSession, records: Sequence[Record], prepared: Any = None) -> None:
+        """`prepared` is what was made of these records before; None where nothing was."""
+        if self.prepare is None:
+            await self.handler(session, records)
+        else:
+            await self.handler(session, await self.prepare(records) if prepared is None else prepared)
 
 
 class Run(NamedTuple):
@@ -32,7 +49,7 @@ class Subscriptions:
     def __init__(self, group: str) -> None:
         self.group = group
         self._by_type: dict[type[Event], Subscription] = {}
-        self._by_topic: dict[str, RecordHandler] = {}
+        self._by_topic: dict[str, RecordSubscription] = {}
         self.admit: Admission | None = None
         """Which of the deliveries are handed to handlers; all where it is None."""
 
@@ -46,17 +63,26 @@ class Subscriptions:
             raise ValueError(f"{event_type.TYPE} is subscribed to twice")
         self._by_type[event_type] = Subscription(handler, commutative)
 
-    def on_records(self, topic: str, handler: RecordHandler) -> None:
-        """`handler` gets the topic's records undecoded, at least once, and deduplicates and parks by itself."""
+    @overload
+    def on_records(self, topic: str, handler: RecordHandler) -> None: ...
+    @overload
+    def on_records(self, topic: str, handler: PreparedHandler[P], prepare: Preparation[P]) -> None: ...
+    def on_records(self, topic: str, handler: PreparedHandler[Any], prepare: Preparation[Any] | None = None) -> None:
+        """`handler` gets the topic's records undecoded, at least once, and deduplicates and parks by itself.
+
+        With `prepare`, it gets what that makes of them, once or again. `prepare` runs while the batch before is
+        written: it asks no database, knows nothing that a rollback would take back, and lets others have the loop every
+        millisecond. What it makes is thrown away when the partition is lost.
+        """
         if topic in self._by_topic:
             raise ValueError(f"{topic} is subscribed to twice")
-        self._by_topic[topic] = handler
+        self._by_topic[topic] = RecordSubscription(handler, prepare)
 
     @property
     def topics(self) -> tuple[str, ...]:
         return tuple(sorted({event_type.TOPIC for event_type in self._by_type} | set(self._by_topic)))
 
-    def record_handler(self, topic: str) -> RecordHandler | None:
+    def for_records(self, topic: str) -> RecordSubscription | None:
         return self._by_topic.get(topic)
 
     def hears(self, event_type: type[Event]) -> bool:

@@ -15,7 +15,7 @@ from shared.messaging.consumer import Consumer
 from shared.messaging.kafka import KafkaSource
 from shared.messaging.positions import Fenced, LogIdentity, WrongLog, advance
 from shared.messaging.records import Batch, NotSent, Outgoing, Publisher, Record, TopicPartition, read_event
-from shared.messaging.source import Positions, Source
+from shared.messaging.source import Positions, Prepare, Source, unprepared
 from shared.messaging.subscriptions import Subscriptions
 from tests.messaging.line import Line, eventually, hearing, note, outgoing, sample, survey
 
@@ -178,11 +178,11 @@ async def two_consumers_of_which_one_hangs(
 
     def counting(name: str) -> Subscriptions:
         subscriptions = Subscriptions(line.group)
-        inner = hearing_records(line).record_handler(SurveyReported.TOPIC)
+        inner = hearing_records(line).for_records(SurveyReported.TOPIC)
         assert inner is not None
 
         async def handle_records(session: AsyncSession, records: Sequence[Record]) -> None:
-            await inner(session, records)
+            await inner.deliver(session, records)
             delivered[name] += len(records)
 
         subscriptions.on_records(SurveyReported.TOPIC, handle_records)
@@ -233,8 +233,10 @@ class HangingSource:
             await self._goes_on.wait()
         return batches
 
-    async def start(self, group: str, topics: Sequence[str], positions: Positions) -> None:
-        await self._source.start(group, topics, positions)
+    async def start(
+        self, group: str, topics: Sequence[str], positions: Positions, prepare: Prepare = unprepared
+    ) -> None:
+        await self._source.start(group, topics, positions, prepare)
 
     async def return_to_position(self, at: TopicPartition) -> None:
         await self._source.return_to_position(at)

@@ -1,7 +1,7 @@
 """The moments of a rebalance, one by one: a client stands in for aiokafka's that does only what it is told."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from types import SimpleNamespace
 
 import pytest
@@ -55,6 +55,10 @@ async def client(monkeypatch: pytest.MonkeyPatch) -> Client:
     return Client()
 
 
+async def offsets_of(records: Sequence[Record]) -> list[int]:
+    return [record.offset for record in records]
+
+
 def source_at(client: Client, position: int) -> KafkaSource:
     """A source whose client has just been assigned the partition; the database says `position`."""
 
@@ -67,6 +71,7 @@ def source_at(client: Client, position: int) -> KafkaSource:
     source._consumer = client
     source._fetched = client  # type: ignore[assignment] # what was fetched is taken from it too
     source._positions = positions
+    source._prepare = offsets_of
     return source
 
 
@@ -169,3 +174,64 @@ async def test_a_lower_limit_holds_for_what_was_taken_before_it(client: Client) 
     assert sizes == [2, 1, 2]
     await asyncio.sleep(0)
     assert client.asked == [(AT,), (AT,)], "and the next is asked for once that is given"
+
+
+async def test_the_next_batch_is_prepared_while_one_is_delivered(client: Client) -> None:
+    source = source_at(client, 7)
+    await _Assignment(source, client).on_partitions_assigned({KafkaPartition(*AT)})
+    client.given.put_nowait(messages(7, 3))
+    (batch,) = await source.fetch(100, 0.1)
+    assert batch.prepared == [7, 8, 9]
+    prepared: list[list[int]] = []
+
+    async def prepare(records: Sequence[Record]) -> list[int]:
+        prepared.append(await offsets_of(records))
+        return prepared[-1]
+
+    source._prepare = prepare
+    for first in (10, 12, 14):
+        client.given.put_nowait(messages(first, 2))
+    await asyncio.sleep(0.01)
+    assert prepared == [[10, 11]], "and one at a time"
+    (batch,) = await source.fetch(100, 0.1)
+    assert (batch.expected, batch.prepared) == (10, [10, 11])
+
+
+async def test_what_was_prepared_is_thrown_away_with_its_partition(client: Client) -> None:
+    source = source_at(client, 7)
+    assignment = _Assignment(source, client)
+    await assignment.on_partitions_assigned({KafkaPartition(*AT)})
+    client.given.put_nowait(messages(7, 3))
+    await source.fetch(100, 0.1)
+    client.given.put_nowait(messages(10, 3))
+    await asyncio.sleep(0.01)
+    await assignment.on_partitions_revoked({KafkaPartition(*AT)})
+    assert await source.fetch(100, 0.01) == []
+    await assignment.on_partitions_assigned({KafkaPartition(*AT)})
+    assert await source.fetch(100, 0.01) == []
+    client.given.put_nowait(messages(7, 2))
+    (batch,) = await source.fetch(100, 0.1)
+    assert (batch.expected, batch.prepared) == (7, [7, 8])
+
+
+async def test_what_was_prepared_is_thrown_away_when_the_batch_before_is_fenced(client: Client) -> None:
+    source = source_at(client, 7)
+    await _Assignment(source, client).on_partitions_assigned({KafkaPartition(*AT)})
+    client.given.put_nowait(messages(7, 3))
+    await source.fetch(100, 0.1)
+    client.given.put_nowait(messages(10, 3))
+    await asyncio.sleep(0.01)
+    await source.return_to_position(AT)
+    assert await source.fetch(100, 0.1) == []
+    client.given.put_nowait(messages(7, 1))
+    (batch,) = await source.fetch(100, 0.1)
+    assert (batch.expected, batch.prepared) == (7, [7])
+
+
+async def test_a_part_of_a_batch_has_nothing_prepared(client: Client) -> None:
+    """What was prepared is of all of it."""
+    source = source_at(client, 7)
+    await _Assignment(source, client).on_partitions_assigned({KafkaPartition(*AT)})
+    client.given.put_nowait(messages(7, 3))
+    batches = [(await source.fetch(2, 0.1))[0] for _ in range(2)]
+    assert [(len(batch.records), batch.prepared) for batch in batches] == [(2, None), (1, None)]

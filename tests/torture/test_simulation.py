@@ -9,19 +9,21 @@ from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
 from typing import Any
 from unittest.mock import patch
+from weakref import WeakKeyDictionary
 
 import pytest
 from sqlalchemy import TextClause, text
 
-from shared.messaging import delivery, positions, relay
+from shared.messaging import consumer, delivery, positions, relay
 from shared.messaging.crash_points import CrashPoint
 from shared.messaging.relay import Relay
+from shared.messaging.subscriptions import Subscriptions
 from shared.service import Background
 from tests.kafka_broker import ROOT
 from tests.torture.simulation.log import SimulatedSource
 from tests.torture.simulation.world import Outcome, in_simulation, simulate
 
-SEEDS = range(1, 201)
+SEEDS = range(1, 251)
 BOUND = 300
 """Seeds within which a missing guard is found."""
 
@@ -113,6 +115,18 @@ def with_a_fenced_consumer_that_reads_on() -> AbstractContextManager[Any]:
     return patch.object(SimulatedSource, "return_to_position", read_on)
 
 
+def with_a_part_of_a_batch_that_gets_what_was_prepared_of_all() -> AbstractContextManager[Any]:
+    deliver_records = delivery.deliver_records
+    last: WeakKeyDictionary[Subscriptions, Any] = WeakKeyDictionary()  # of each replica
+
+    async def with_the_last(session: Any, subscriptions: Subscriptions, topic: str, records: Any, prepared: Any) -> int:
+        if subscriptions.for_records(topic) is not None:
+            prepared = last[subscriptions] = prepared or last.get(subscriptions)
+        return await deliver_records(session, subscriptions, topic, records, prepared)
+
+    return patch.object(consumer, "deliver_records", with_the_last)
+
+
 @pytest.mark.parametrize(
     ("sabotage", "kind"),
     [
@@ -124,6 +138,7 @@ def with_a_fenced_consumer_that_reads_on() -> AbstractContextManager[Any]:
         (without_a_drain, "delivery_cut_short"),
         (with_a_relay_that_deletes_before_it_sends, "lost"),
         (with_a_fenced_consumer_that_reads_on, "stalled"),
+        (with_a_part_of_a_batch_that_gets_what_was_prepared_of_all, "doubled"),
     ],
 )
 def test_a_guard_that_is_taken_out_is_missed(sabotage: Sabotage, kind: str) -> None:

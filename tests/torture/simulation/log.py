@@ -10,7 +10,7 @@ from shared.messaging.faults import Away
 from shared.messaging.partitioning import partition_of
 from shared.messaging.positions import LogIdentity
 from shared.messaging.records import Batch, NotSent, Outgoing, Record, TopicPartition
-from shared.messaging.source import Positions
+from shared.messaging.source import Positions, Prepare, unprepared
 from tests.torture.simulation.machine import Machine
 from tests.torture.simulation.store import Store
 
@@ -101,7 +101,10 @@ class Group:
 
 
 class SimulatedSource:
-    """As `KafkaSource` promises it: places what is assigned where the database says, gives consecutive records."""
+    """As `KafkaSource` promises it: places what is assigned where the database says, gives consecutive records.
+
+    The batch that comes next may be prepared before those before it are delivered.
+    """
 
     def __init__(
         self, machine: Machine, log: SimulatedLog, group: Group, store: Store, violated: Callable[[str, str], None]
@@ -112,15 +115,19 @@ class SimulatedSource:
         self._store = store
         self._violated = violated
         self._positions: Positions | None = None
+        self._prepare: Prepare = unprepared
+        self._ahead: Batch | None = None
         self._generation = -1
         self._expected: dict[TopicPartition, int] = {}
         self._unplaced: list[TopicPartition] = []
 
-    async def start(self, group: str, topics: Sequence[str], positions: Positions) -> None:
+    async def start(
+        self, group: str, topics: Sequence[str], positions: Positions, prepare: Prepare = unprepared
+    ) -> None:
         await self._machine.travel()
         if self._machine.fails():
             raise Away("simulated")
-        self._positions = positions
+        self._positions, self._prepare = positions, prepare
         self._group.join(self._machine.name)
 
     async def fetch(self, limit: int, wait: float) -> list[Batch]:
@@ -135,8 +142,9 @@ class SimulatedSource:
         self._notice_rebalance()
         if self._unplaced:
             await self._place()
+        batches, self._ahead = [self._ahead] if self._ahead else [], None
         for _ in range(2):
-            batches = self._read(limit)
+            batches = batches or self._read(limit)
             if batches or wait <= 0:
                 break
             await asyncio.sleep(wait)
@@ -144,6 +152,8 @@ class SimulatedSource:
         await machine.travel()
         if generation != self._generation:
             return []
+        if machine.random.random() < 0.5 and (following := self._read(limit, most=1)):
+            self._ahead = following[0]._replace(prepared=await self._prepare(following[0].records))
         return batches
 
     def _notice_rebalance(self) -> None:
@@ -155,6 +165,7 @@ class SimulatedSource:
         group.join(machine.name)
         self._generation = group.generation
         self._expected.clear()
+        self._ahead = None
         self._unplaced = list(group.assigned[machine.name])
         machine.note(f"is assigned {[at.partition for at in self._unplaced]}")
 
@@ -166,7 +177,8 @@ class SimulatedSource:
             self._expected |= placed
             self._unplaced = [at for at in self._unplaced if at not in placed]
 
-    def _read(self, limit: int) -> list[Batch]:
+    def _read(self, limit: int, most: int | None = None) -> list[Batch]:
+        """`most` is of how many partitions."""
         batches = []
         order = sorted(self._expected)
         self._machine.random.shuffle(order)
@@ -179,7 +191,7 @@ class SimulatedSource:
             self._expected[at] = batch.next_offset
             limit -= len(batch.records)
             batches.append(batch)
-            if not limit:
+            if not limit or len(batches) == most:
                 break
         return batches
 
@@ -187,6 +199,8 @@ class SimulatedSource:
         await self._machine.travel()
         if self._expected.pop(at, None) is not None:
             self._unplaced.append(at)
+        if self._ahead is not None and self._ahead.at == at:
+            self._ahead = None
 
     async def unread(self) -> dict[TopicPartition, int]:
         await self._machine.travel()

@@ -23,6 +23,8 @@ from tests.torture.simulation.store import NOTE_EFFECTS, Effect
 EVENTS, RAW = SurveyReported.TOPIC, "raw"
 FAILING = 7
 """A handler fails for every so many of a customer's revisions."""
+FUSSY = 2
+"""From every so many offsets on, a handler of records does not take several at once."""
 ANSWERED = 3
 """Every so many cause another event."""
 DRAIN_SECONDS = 10.0
@@ -62,7 +64,7 @@ class Replica:
         subscriptions = Subscriptions("simulated")
         subscriptions.on(SurveyReported, self._note_and_answer)
         subscriptions.on(LifeEventReported, self._note_answers)
-        subscriptions.on_records(RAW, self._note_records)
+        subscriptions.on_records(RAW, self._note_records, prepare=effects_of_records)
         return subscriptions
 
     async def _note_and_answer(self, session: AsyncSession, deliveries: Sequence[Delivery[SurveyReported]]) -> None:
@@ -79,9 +81,15 @@ class Replica:
     async def _note_answers(self, session: AsyncSession, deliveries: Sequence[Delivery[LifeEventReported]]) -> None:
         await note(session, [effect_of(each, each.event.happened_on.toordinal()) for each in deliveries])
 
-    async def _note_records(self, session: AsyncSession, records: Sequence[Record]) -> None:
-        at = TopicPartition(records[0].topic, records[0].partition)
-        await note(session, [Effect(None, None, -1, at, record.offset) for record in records])
+    async def _note_records(self, session: AsyncSession, effects: Sequence[Effect]) -> None:
+        await note(session, effects)
+        if len(effects) > 1 and effects[0].offset % FUSSY == 0:
+            raise ValueError  # of each alone it takes them
+
+
+async def effects_of_records(records: Sequence[Record]) -> list[Effect]:
+    at = TopicPartition(records[0].topic, records[0].partition)
+    return [Effect(None, None, -1, at, record.offset) for record in records]
 
 
 def fact(customer: UUID, revision: int) -> SurveyReported:
