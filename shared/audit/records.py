@@ -176,5 +176,9 @@ def customers(ids: Iterable[UUID]) -> Customers:
 
 def customers_of_keys(keys: Iterable[str]) -> Customers:
     """Of events' keys, some of which are customers' ids and others a branch's or a manager's code."""
-    once = [key for key in dict.fromkeys(keys) if len(key) == 36 and _UUID.fullmatch(key)]
+    once = [k for k in dict.fromkeys(keys) if len(k) == 36 and k[8] == k[13] == k[18] == k[23] == "-"]
+    try:
+        bytes.fromhex("".join(once).replace("-", ""))  # all at once: half the time that a match of each takes
+    except ValueError:
+        once = [key for key in once if _UUID.fullmatch(key)]
     return Customers(tuple(UUID(key) for key in once[:MOST_CUSTOMERS]), len(once))

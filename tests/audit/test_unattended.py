@@ -204,5 +204,8 @@ async def test_a_stream_ends_when_its_rows_cannot_be_written(
 def test_of_very_many_customers_the_first_are_named_and_all_are_counted() -> None:
     ids = [UUID(int=number) for number in range(MOST_CUSTOMERS + 5)]
     assert customers(ids) == customers_of_keys([*(str(each) for each in ids), "M1", str(ids[0])])
+    code = "BRANCH-1-OF-A-BANK-WITH-LONG-CODES-1"
+    odd = f"{ids[0]}".replace("0", "x")
+    assert customers(ids) == customers_of_keys([*(str(each) for each in ids), code, odd])
     both = customers(ids) | customers([ids[0]])
     assert (len(both.ids), both.number) == (MOST_CUSTOMERS, MOST_CUSTOMERS + 5)
