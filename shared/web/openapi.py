@@ -15,6 +15,7 @@ from shared.auth.errors import (
 )
 from shared.web import auditing, idempotency
 from shared.web.limits import TooManyRequests
+from shared.web.links import add_links
 from shared.web.problems import (
     MEDIA_TYPE,
     BodyTooLarge,
@@ -60,6 +61,7 @@ def complete(document: dict[str, Any], routes: list[BaseRoute], problem_types_ur
         if isinstance(route.original_route, APIRoute) and route.include_in_schema:
             for method in route.methods or ():
                 _complete_operation(document["paths"][route.path_format][method.lower()], route, problem_types_url)
+    add_links(document)
     return document
 
 

@@ -12,7 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from services.catalog import SERVICES
 from services.documents.apis import JSON_TYPES, Operation, example_of, openapi, operations, schemas_of
 from services.documents.line import DocumentedLine
-from services.documents.words import NoExample
+from services.documents.words import NoExample, Schemas
 from shared.database import Database
 from shared.keyring import AuditKeys
 from shared.sealing.master_keys import LocalMasterKeys
@@ -174,6 +174,55 @@ def test_every_documented_problem_is_one_that_the_service_explains(service: str,
     explained = {code: problem.status for code, problem in problem_types(f"services.{service}").items()}
     for each in found:
         assert each.problems.items() <= explained.items(), each.name
+
+
+CREATED = {
+    "customer": {"delegate_portfolio", "erase_customer", "export_customer"},
+    "interaction": {"log_contact", "record_outcome"},
+    "scoring": set[str](),
+    "notification": set[str](),
+}
+
+
+def test_what_is_created_leads_to_what_reads_it(service: str, found: list[Operation]) -> None:
+    methods = {each.name: each.method for each in found}
+    leading = {
+        each.name
+        for each in found
+        for response in each.document["responses"].values()
+        if each.method == "POST" and any(methods[name] == "GET" for name in response.get("links", {}))
+    }
+    assert leading == CREATED[service]
+
+
+def test_a_link_leads_to_an_operation_with_values_that_the_answer_has(
+    document: Document, found: list[Operation]
+) -> None:
+    schemas = schemas_of(document)
+    by_name = {each.name: each for each in found}
+    looked_at = 0
+    for each in found:
+        for response in each.document["responses"].values():
+            for link in response.get("links", {}).values():
+                target = by_name[link["operationId"]]
+                parameters = {f"{p['in']}.{p['name']}" for p in target.parameters}
+                required = {f"{p['in']}.{p['name']}" for p in target.parameters if p["in"] == "path"}
+                assert required <= link["parameters"].keys() <= parameters, (each.name, target.name)
+                fields = set(_pointers(schemas, response["content"]["application/json"]["schema"]))
+                asked = {f"$request.path.{p['name']}" for p in each.parameters if p["in"] == "path"}
+                known = fields | asked | {"$response.header.ETag"}
+                assert set(link["parameters"].values()) <= known, (each.name, target.name)
+                looked_at += 1
+    assert looked_at
+
+
+def _pointers(schemas: Schemas, schema: Mapping[str, Any], place: str = "$response.body#") -> Iterator[str]:
+    """Expressions for an answer's fields, and for those of the first item of a list."""
+    named = schemas.named[name] if (name := schemas.name_of(schema)) else schema
+    for field, stated in named.get("properties", {}).items():
+        yield f"{place}/{field}"
+        if field == "items":
+            yield from _pointers(schemas, stated["items"], f"{place}/items/0")
 
 
 def test_every_problem_of_the_service_is_documented_somewhere(service: str, found: list[Operation]) -> None:
