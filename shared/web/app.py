@@ -28,7 +28,15 @@ from shared.web.envelope import Envelope, LastResort, route_templates
 from shared.web.etag import install_not_modified
 from shared.web.health import Check, install_health
 from shared.web.limits import RateLimiter
-from shared.web.problems import NotFound, Problem, ProblemType, install_problem_handlers, problem_types, problems
+from shared.web.problems import (
+    NotFound,
+    Problem,
+    ProblemType,
+    install_problem_handlers,
+    literal_paths,
+    problem_types,
+    problems,
+)
 from shared.web.transaction import TransactionalRoute
 
 ALLOWED_HEADERS = (
@@ -137,6 +145,7 @@ def create_api(
         app.include_router(router, prefix=base, max_body_size=settings.body_limit_bytes)
     _check_routes(app, public={f"{base}/problems", f"{base}/problems/{{code}}"})
     app.state.route_templates = route_templates(app)
+    app.state.literal_paths = literal_paths(app)
     return app
 
 

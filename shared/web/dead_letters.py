@@ -1,6 +1,5 @@
 """Dead letters over HTTP, for operators. Lists tell what they are and why; only who opens one sees what it holds."""
 
-from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -31,6 +30,7 @@ from shared.web.dead_letter_bodies import (
 from shared.web.etag import ReadTag, SeenTag
 from shared.web.paging import Ordering, Page, PageRequest
 from shared.web.problems import InvalidInput, Problem, problems
+from shared.web.reading import WrittenInstant
 from shared.web.transaction import TIMEOUT, JobSession, service_router
 
 REPLAY_SECONDS = 30.0
@@ -59,10 +59,10 @@ def _filter(
         str | None, Query(max_length=250, description="Where it came from.", examples=["customer.transactions"])
     ] = None,
     parked_from: Annotated[
-        datetime | None, Query(description="Parked then or later.", examples=["2026-11-24T00:00:00Z"])
+        WrittenInstant | None, Query(description="Parked then or later.", examples=["2026-11-24T00:00:00Z"])
     ] = None,
     parked_until: Annotated[
-        datetime | None, Query(description="Parked before then.", examples=["2026-11-25T00:00:00Z"])
+        WrittenInstant | None, Query(description="Parked before then.", examples=["2026-11-25T00:00:00Z"])
     ] = None,
 ) -> LetterFilter:
     return LetterFilter(code, type, topic, parked_from, parked_until)

@@ -311,9 +311,27 @@ def _of_database(exception: DBAPIError) -> Problem | None:
     return None
 
 
+def literal_paths(app: FastAPI) -> dict[str, set[str]]:
+    """The paths without a parameter, and their methods: `/inbox/count` is never an item with that id."""
+    found: dict[str, set[str]] = {}
+    for context in iter_route_contexts(app.routes):
+        path = context.path_format
+        if path is not None and "{" not in path:
+            found.setdefault(path, set()).update(context.methods or ())
+    return found
+
+
+def refuse_method_of_literal_path(request: Request) -> None:
+    """Raises MethodNotAllowed where the path is another operation's to the letter, which knows other methods."""
+    methods = request.app.state.literal_paths.get(request.scope["path"])
+    if methods and request.method not in methods:
+        raise MethodNotAllowed
+
+
 def _methods(request: Request) -> set[str]:
     """What the path knows; the framework names the methods of one of its operations only."""
-    return {
+    literal: set[str] | None = request.app.state.literal_paths.get(request.scope["path"])
+    return literal or {
         method
         for context in iter_route_contexts(request.app.routes)
         if context.path_regex.match(request.scope["path"])

@@ -34,7 +34,7 @@ from shared.web.auditing import READS, AuditUnavailable, RequestAudit
 from shared.web.etag import NotModified, seen_tag
 from shared.web.idempotency import HEADER, answer_once
 from shared.web.limits import time_limit
-from shared.web.problems import problem_of
+from shared.web.problems import problem_of, refuse_method_of_literal_path
 from shared.web.reading import (
     StrictRequest,
     refuse_other_than_json,
@@ -138,6 +138,7 @@ class TransactionalRoute(APIRoute):
 
         async def handle(request: Request) -> Response:
             state = request.app.state
+            refuse_method_of_literal_path(request)
             strict = StrictRequest(request.scope, request.receive, request._send)
             async with time_limit(self.timeout_seconds or state.settings.request_timeout_seconds) as limit:
                 if strict.client is not None:  # before anything is verified: that is work too

@@ -236,6 +236,21 @@ async def test_an_unknown_letter_is_not_found(service: ServiceUnderTest) -> None
             assert (answer.status_code, answer.json()["code"]) == (404, "dead_letter_not_found")
 
 
+async def test_what_acts_on_all_letters_is_no_letter_with_that_id(service: ServiceUnderTest) -> None:
+    async with service.http(operator()) as http:
+        for method, path, known in (("PATCH", "edit", "POST"), ("GET", "replay", "POST"), ("PATCH", "summary", "GET")):
+            answer = await http.request(method, f"/dead-letters/{path}", headers={"If-Match": "*"}, json={})
+            assert (answer.status_code, answer.headers["Allow"]) == (405, known), (method, path, answer.text)
+
+
+@pytest.mark.parametrize("instant", ["0.5", "1764000000", "2026-11-24T00:00:00"])
+async def test_an_instant_is_written_out_with_its_zone(service: ServiceUnderTest, instant: str) -> None:
+    async with service.http(operator()) as http:
+        for name in ("parked_from", "parked_until"):
+            answer = await http.get("/dead-letters", params={name: instant})
+            assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, f"/{name}"), answer.text
+
+
 @pytest.mark.parametrize("name", SERVICES)
 async def test_every_service_has_its_dead_letters(name: str, new_database: NewDatabase) -> None:
     async with (
