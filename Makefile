@@ -9,6 +9,8 @@
 #                      PUBLISH=1 keeps what it measured in bench/results.json and bench/README.md
 #   make bench-backlog the consumer's memory over a backlog of five million events
 #   make bench-http    what authentication, row-level security and the audit cost a read, layer by layer
+#   make fuzz          schemathesis over every service's OpenAPI document; REQUESTS=… (20000), SEED=… the first
+#   make test-postgres POSTGRES=/usr/lib/postgresql/15/bin  migrations and tests on another PostgreSQL than the wheel's
 #   make torture       the line on real Kafka and PostgreSQL, killed, paused and cut off; SEED=… replays, MINUTES=… (2)
 #   make simulation    consumer and relay on virtual time, thousands of interleavings; SEED=… the first, SECONDS=… (60)
 #   make torture-guards  each guard of the event core taken out in turn, and the torture has to notice
@@ -20,7 +22,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: help demo demo-reset test audit-dependencies demo-test compose-test torture simulation torture-guards bench-events up down format lock
-.PHONY: bench-http installed-demo installed-bench installed-dev
+.PHONY: bench-http fuzz test-postgres installed-demo installed-bench installed-dev
 .NOTPARALLEL:
 
 help:
@@ -80,6 +82,17 @@ bench-backlog: installed-bench
 
 torture: installed-dev
 	@exec $(BIN)/python -m tests.torture $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+
+fuzz: installed-dev
+	@exec $(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(if $(REQUESTS),--requests $(REQUESTS))
+
+# Everything that asks a database something; what needs Kafka as well is tested with the wheel's.
+test-postgres: installed-dev
+	@$(if $(POSTGRES),,echo "POSTGRES=… names the folder of its programs, as /usr/lib/postgresql/15/bin" >&2; exit 2)
+	@$(POSTGRES)/postgres --version
+	@BRANCHLINE_POSTGRES_BIN=$(POSTGRES) $(BIN)/branchline check-migrations
+	@BRANCHLINE_POSTGRES_BIN=$(POSTGRES) $(BIN)/python -m pytest -m 'not kafka and not berka' tests/access tests/audit \
+	  tests/messaging tests/customer tests/interaction tests/scoring tests/notification $(PYTEST_ARGS)
 
 simulation: installed-dev
 	@exec $(BIN)/python -m tests.torture.simulation $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))

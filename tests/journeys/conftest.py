@@ -119,35 +119,39 @@ async def bank(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 @asynccontextmanager
 async def running_bank(
-    postgres: EmbeddedPostgres, folder: Path, kafka: str | None = None, *, audit_keys: AuditKeys | None = None
+    postgres: EmbeddedPostgres,
+    folder: Path,
+    kafka: str | None = None,
+    *,
+    audit_keys: AuditKeys | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Bank]:
-    """The line in this process, served on a port of its own."""
+    """The line in this process, served on a port of its own; `settings` are the platform's."""
     listening = listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    settings = PlatformSettings(
+    platform = PlatformSettings(
         environment=Environment.DEMO,
         public_url=url,
         oidc_issuer=f"{url}/demo",
         jwks_url=f"{url}/demo/jwks.json",
         partitions=PARTITIONS,
-        rate_limit_per_second=1_000,
-        rate_limit_burst=1_000,
+        **{"rate_limit_per_second": 1_000, "rate_limit_burst": 1_000, **settings},
     )
     issuer = DemoIssuer(
-        environment=settings.environment,
+        environment=platform.environment,
         folder=folder,
-        issuer=settings.oidc_issuer,
-        audience=settings.oidc_audience,
+        issuer=platform.oidc_issuer,
+        audience=platform.oidc_audience,
     )
     prefix = f"line_{new_id().hex[-12:]}_"
     databases = await provision(postgres, prefix)
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(_transport(postgres, f"{prefix}log", kafka))
-        smtp_port = await stack.enter_async_context(smtp_sink(environment=settings.environment, folder=folder))
+        smtp_port = await stack.enter_async_context(smtp_sink(environment=platform.environment, folder=folder))
         notification = NotificationSettings(smtp_port=smtp_port, smtp_tls=SmtpTls.NONE)
         line = await stack.enter_async_context(
             running_line(
-                settings,
+                platform,
                 issuer,
                 databases,
                 transport,
