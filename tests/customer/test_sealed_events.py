@@ -1,15 +1,25 @@
 """The core's events that are held or parked are sealed, with their customer's key once they are known."""
 
+import json
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from sqlalchemy import text
+
+from services.customer.use_cases.kept_bytes import open_events
 from services.customer.use_cases.upkeep import Upkeep
-from shared.sealing.data_keys import keys_of
+from shared.database import Database
+from shared.embedded_postgres import EmbeddedPostgres
+from shared.ids import new_id
+from shared.migrations import migrate
+from shared.sealing.data_keys import DataKeys, keys_of
+from shared.sealing.master_keys import LocalMasterKeys
 from tests.bank import branch, lines, party, push
 from tests.customer.asking import NOW, OPERATOR
 from tests.customer.test_kept_events import kept, replay
-from tests.harness import ServiceUnderTest
+from tests.harness import ServiceUnderTest, rows_as_owner
+from tests.keys import MASTER_KEYS
 
 SECRET = "Lin Meiqi"
 
@@ -71,3 +81,86 @@ async def test_what_names_no_known_customer_expires(customer: ServiceUnderTest) 
         later = partial(NOW.__add__, timedelta(days=days))
         await Upkeep(later).forget_unattributed(customer.database)
         assert {event["id"] for event in await kept(customer)} == left
+
+
+PLAIN_EVENTS = (
+    "select source, event_id, fingerprint, waits_for, code, detail, payload from kept_event order by event_id",
+    "select source, event_id, payload, edited_by from kept_event_edit order by event_id",
+)
+
+
+async def test_events_kept_as_they_came_are_sealed_and_can_be_opened_again(
+    postgres: EmbeddedPostgres,
+) -> None:
+    """Migration 0014 with data: more than a chunk of it, of a party, of an account, of nobody and of no sense."""
+    name = f"events_{new_id().hex}"
+    postgres.provision(name, "customer", "customer_api")
+    url = postgres.url("customer", name)
+    await migrate("customer", url, "0013")
+    customer_id, account_id = new_id(), new_id()
+    data = {
+        "a-party": {"party_id": "P1", "name": SECRET},
+        "b-joint": {"parties": [{"party_id": "P9"}, {"party_id": "P1"}], "note": SECRET},
+        "c-account": {"account_id": "A1", "note": SECRET},
+        "d-nobody": {"party_id": "P2", "name": SECRET},
+        "e-no-object": [SECRET],
+        "f-odd": {"party_id": "P\t1", "account_id": ["A1"], "name": SECRET},
+        **{f"z{number:03}": {"party_id": f"P{number % 2 + 1}", "name": SECRET} for number in range(600)},
+    }
+    written = {event_id: json.dumps({"id": event_id, "data": each}).encode() for event_id, each in data.items()}
+    written["g-no-json"] = SECRET.encode() + b"\xff\x00"
+    database = Database(url, url)
+    database.data_keys = DataKeys(LocalMasterKeys(MASTER_KEYS))
+    async with database.jobs.begin() as connection:
+        await connection.execute(text("insert into branch values ('B1', 1, 1, 'One', null, null, '{B1}')"))
+        await connection.execute(
+            text(
+                "insert into customer (customer_id, source, party_id, revision, fingerprint, version, customer_number,"
+                " branch_id) values (:id, 'core', 'P1', 1, 1, 1, '1', 'B1')"
+            ),
+            {"id": customer_id},
+        )
+        await connection.execute(
+            text(
+                "insert into account (account_id, source, core_account_id, customer_id, revision, fingerprint, version,"
+                " kind, currency, opened_on)"
+                " values (:account, 'core', 'A1', :id, 1, 1, 1, 'current', 'CNY', '2020-01-01')"
+            ),
+            {"account": account_id, "id": customer_id},
+        )
+        for statement in (
+            "insert into kept_event (source, event_id, fingerprint, waits_for, code, detail, payload)"
+            " values ('core', :event_id, -7, 'party:P1', 'unknown_party', 'd', :payload)",
+            "insert into kept_event_edit (id, source, event_id, payload, edited_at, edited_by)"
+            " values (gen_random_uuid(), 'core', :event_id, :payload, now(), 'OP1')",
+        ):
+            rows = [{"event_id": event_id, "payload": payload} for event_id, payload in written.items()]
+            await connection.execute(text(statement), rows)
+    before = [await rows_as_owner(database, query) for query in PLAIN_EVENTS]
+    await migrate("customer", url, "0014", master_keys=MASTER_KEYS)
+    whose = {
+        event_id: (customer, names)
+        for event_id, customer, names in await rows_as_owner(
+            database, "select event_id, customer_id, names from kept_event where event_id < 'z'"
+        )
+    }
+    assert whose == {
+        "a-party": (customer_id, ["party:P1"]),
+        "b-joint": (customer_id, ["party:P9", "party:P1"]),
+        "c-account": (customer_id, ["account:A1"]),
+        "d-nobody": (None, ["party:P2"]),
+        "e-no-object": (None, []),
+        "f-odd": (None, []),
+        "g-no-json": (None, []),
+    }
+    for table in ("kept_event", "kept_event_edit"):
+        of_customer = f"select count(*) filter (where customer_id = :id), count(*) from {table}"
+        assert await rows_as_owner(database, of_customer, id=customer_id) == [(303, 607)]
+        for (row,) in await rows_as_owner(database, f"select t::text || encode(sealed, 'escape') from {table} t"):
+            assert "Meiqi" not in row
+    async with database.transaction() as session:
+        kept_now = (await session.execute(text("select * from kept_event order by event_id"))).all()
+        assert await open_events(session, kept_now) == [written[event_id] for event_id in sorted(written)]
+    await migrate("customer", url, "-1", master_keys=MASTER_KEYS)
+    assert [await rows_as_owner(database, query) for query in PLAIN_EVENTS] == before
+    await database.close()
