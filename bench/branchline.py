@@ -26,7 +26,6 @@ from shared.columns import (
     integers,
     nullable_integers,
     numbers,
-    texts,
     uuids,
 )
 from shared.copying import copy_columns, execute_with_columns
@@ -46,10 +45,12 @@ from shared.sealing.master_keys import LocalMasterKeys
 from tests.keys import MASTER_KEYS
 
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+READ_AT_ONCE = 500  # events, before others have the loop: PostgreSQL waits for more of what it is sent
 
 # Lateral and with an offset, it looks each up in the index: as a join, the planner reads the whole ledger for it.
 _KNOWN = (
-    "select n.a, n.t from unnest(%(accounts)s::text[], %(transactions)s::text[]) n (a, t)"
+    "select n.place from unnest(%(accounts)s::text[], %(transactions)s::text[]) with ordinality n (a, t, place)"
     " cross join lateral (select from posting p where p.account_id = n.a and p.transaction_id = n.t offset 0) p"
 )
 _AGGREGATE = (
@@ -59,6 +60,21 @@ _AGGREGATE = (
     " transaction_count = held.transaction_count + excluded.transaction_count,"
     " debit_minor = held.debit_minor + excluded.debit_minor, credit_minor = held.credit_minor + excluded.credit_minor"
 )
+
+
+class Postings(NamedTuple):
+    """A batch's events: the ledger's columns, and besides, of each, whose it is and the day's ordinal.
+
+    `by_account` are their indexes in the order of the accounts; `faults` are the records that are no events.
+    """
+
+    columns: dict[str, Column]
+    hashes: Hashes
+    number: Ints
+    day: Ints
+    amount: Ints
+    by_account: Ints
+    faults: Sequence[Parked]
 
 
 class Days(NamedTuple):
@@ -95,62 +111,76 @@ class Branchline:
 
     async def run(self, setup: Setup, stop: asyncio.Event) -> None:
         subscriptions = Subscriptions(group=setup.group)
-        subscriptions.on_records(setup.topic, self.post_transactions)
+        subscriptions.on_records(setup.topic, self.post_transactions, prepare=self.prepare_transactions)
         await consume(setup, subscriptions, stop)
 
     def check(self, setup: Setup, placed: Sequence[Sequence[Posted]]) -> None:
         check_exactly_once(setup, placed)
 
-    async def post_transactions(self, session: AsyncSession, records: Sequence[Record]) -> None:
+    async def prepare_transactions(self, records: Sequence[Record]) -> Postings:
+        """What can be made of a batch before what comes before it is written, bit by bit."""
+        events: list[TransactionPosted] = []
+        faults: list[Parked] = []
+        for first in range(0, len(records), READ_AT_ONCE):
+            some = list(records[first : first + READ_AT_ONCE])
+            decoded, wrong = decode_each(TransactionPosted, [record.value for record in some])
+            events += decoded
+            faults += [Parked(some[at], fault.code, fault.detail) for at, fault in wrong.items()]
+            await asyncio.sleep(0)
+        accounts = [e.account_id for e in events]
+        number = np.fromiter(map(self._number_of.__getitem__, accounts), np.int64, len(events))
+        day = numbers([e.booked_on.toordinal() for e in events])
+        amount = numbers([e.amount_minor for e in events])
+        await asyncio.sleep(0)
+        columns = {
+            "account_id": codes(accounts),
+            "transaction_id": codes([e.transaction_id for e in events]),
+            "customer_id": self._holder_ids.take(number),
+            "booked_on": dates(day),
+            "sequence": integers("int8", numbers([e.sequence for e in events])),
+            "amount_minor": integers("int8", amount),
+        }
+        await asyncio.sleep(0)
+        columns["currency"] = codes([e.currency for e in events])
+        columns["kind"] = codes([e.kind for e in events])
+        columns["balance_after_minor"] = nullable_integers("int8", [e.balance_after_minor for e in events])
+        await asyncio.sleep(0)
+        hashes = hashes_of(accounts, [e.transaction_id for e in events])
+        # By account, so that the index is filled page by page, and the aggregates come in order.
+        return Postings(columns, hashes, number, day, amount, np.argsort(number, kind="stable"), faults)
+
+    async def post_transactions(self, session: AsyncSession, postings: Postings) -> None:
         """Ledger, aggregates and outbox of a batch, every transaction once."""
-        events, faults = decode_each(TransactionPosted, [record.value for record in records])
-        hashes = hashes_of([e.account_id for e in events], [e.transaction_id for e in events])
-        days = await write_once(session, lambda: self._post(session, events, hashes), self._seen)
-        self._seen.add(hashes)
-        await park(session, [Parked(records[at], fault.code, fault.detail) for at, fault in faults.items()])
+        days = await write_once(session, lambda: self._post(session, postings), self._seen)
+        self._seen.add(postings.hashes)
+        await park(session, postings.faults)
         if len(days.day):
             await self._aggregate(session, days)
             await self._tell(session, days)
 
-    async def _post(self, session: AsyncSession, events: Sequence[TransactionPosted], hashes: Hashes) -> Days:
-        new = await self._new(session, events, hashes)
-        number = np.fromiter(map(self._number_of.__getitem__, [e.account_id for e in events]), np.int64, len(events))
-        # By account, so that the index is filled page by page, and the aggregates come in order.
-        order = new[np.argsort(number[new], kind="stable")]
-        events, number = [events[at] for at in order.tolist()], number[order]
-        day = numbers([e.booked_on.toordinal() for e in events])
-        amount = numbers([e.amount_minor for e in events])
-        await copy_columns(
-            session,
-            "posting",
-            {
-                "account_id": codes([e.account_id for e in events]),
-                "transaction_id": codes([e.transaction_id for e in events]),
-                "customer_id": self._holder_ids.take(number),
-                "booked_on": dates(day),
-                "sequence": integers("int8", numbers([e.sequence for e in events])),
-                "amount_minor": integers("int8", amount),
-                "currency": codes([e.currency for e in events]),
-                "kind": codes([e.kind for e in events]),
-                "balance_after_minor": nullable_integers("int8", [e.balance_after_minor for e in events]),
-            },
-        )
-        return totals(number, day, amount)
+    async def _post(self, session: AsyncSession, postings: Postings) -> Days:
+        is_new = await self._new(session, postings)
+        new = postings.by_account[is_new[postings.by_account]]
+        await copy_columns(session, "posting", {name: each.take(new) for name, each in postings.columns.items()})
+        return totals(postings.number[new], postings.day[new], postings.amount[new])
 
-    async def _new(self, session: AsyncSession, events: Sequence[TransactionPosted], hashes: Hashes) -> Ints:
-        """The indexes of the transactions that were never posted, each once."""
-        doubtful = self._seen.doubtful(hashes)
-        doubted = np.flatnonzero(doubtful).tolist()
-        if not doubted:
-            return np.arange(len(events))
-        ids = [(events[at].account_id, events[at].transaction_id) for at in doubted]
-        named = {"accounts": texts([account for account, _ in ids]), "transactions": texts([one for _, one in ids])}
-        known = set(await execute_with_columns(session, _KNOWN, named))
-        for at, one in zip(doubted, ids, strict=True):
-            if one not in known:
-                known.add(one)
-                doubtful[at] = False
-        return np.flatnonzero(~doubtful)
+    async def _new(self, session: AsyncSession, postings: Postings) -> Bools:
+        """Which of the transactions were never posted, each once."""
+        doubtful = self._seen.doubtful(postings.hashes)
+        is_new = ~doubtful
+        doubted = np.flatnonzero(doubtful)
+        if not len(doubted):
+            return is_new
+        accounts = postings.columns["account_id"].take(doubted)
+        transactions = postings.columns["transaction_id"].take(doubted)
+        found = await execute_with_columns(session, _KNOWN, {"accounts": accounts, "transactions": transactions})
+        ids = list(zip(accounts.items(), transactions.items(), strict=True))
+        posted = {ids[place - 1] for (place,) in found}
+        for at, one in zip(doubted.tolist(), ids, strict=True):
+            if one not in posted:
+                posted.add(one)
+                is_new[at] = True
+        return is_new
 
     async def _aggregate(self, session: AsyncSession, days: Days) -> None:
         columns = {

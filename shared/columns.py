@@ -46,6 +46,10 @@ class Column(NamedTuple):
     def part(self, first: int, last: int) -> "Column":
         return Column(self.type, self.values[first:last], None if self.lengths is None else self.lengths[first:last])
 
+    def items(self) -> list[bytes]:
+        """What each row is written as, with zeros behind it where the values are an array: equal for equal texts."""
+        return self.values if isinstance(self.values, list) else self.values.tolist()
+
     @property
     def width(self) -> int:
         """Of its widest item, in bytes."""
