@@ -64,11 +64,17 @@ def numbers(values: Sequence[int]) -> npt.NDArray[np.int64]:
     return np.fromiter(values, np.int64, len(values))
 
 
-def nullable_integers(type_name: str, values: Sequence[int | None]) -> Column:
+def nullable_numbers(values: Sequence[int | None]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """The values, 0 for None; and where there is one."""
     if None not in values:
-        return integers(type_name, np.fromiter(values, np.int64, len(values)))
-    nulls = np.fromiter((value is None for value in values), np.bool_, len(values))
-    return integers(type_name, numbers([value or 0 for value in values]), nulls)
+        return np.fromiter(values, np.int64, len(values)), np.ones(len(values), np.bool_)
+    there = np.fromiter((value is not None for value in values), np.bool_, len(values))
+    return numbers([value or 0 for value in values]), there
+
+
+def nullable_integers(type_name: str, values: Sequence[int | None]) -> Column:
+    given, there = nullable_numbers(values)
+    return integers(type_name, given, ~there)
 
 
 def integers(type_name: str, values: Array, nulls: Array | None = None) -> Column:
@@ -141,6 +147,20 @@ def _fixed(type_name: str, values: Array, nulls: Array | None) -> Column:
     if nulls is None or not nulls.any():
         return Column(type_name, values)
     return Column(type_name, values, np.where(nulls, -1, values.itemsize).astype(np.int32))
+
+
+def items_of(array: bytes | None, item: str) -> Array:
+    """The items of an array as `array_of` writes them, of which none is null: `item` is NumPy's type of each.
+
+    An empty array for None, which `array_agg` says of no rows. Raises ValueError for an item of another width.
+    """
+    if array is None:
+        return np.empty(0, item)
+    items = np.frombuffer(array, [("length", ">i4"), ("value", item)], offset=20)
+    if (items["length"] != items["value"].itemsize).any():
+        raise ValueError(f"an item is no {item}")
+    values: Array = items["value"]
+    return values
 
 
 def rows_of(columns: Sequence[Column]) -> Iterator[bytes]:

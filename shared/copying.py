@@ -62,15 +62,33 @@ class _ArrayDumper(Dumper):
 
 
 async def execute_with_columns(
-    session: AsyncSession, statement: LiteralString, columns: Mapping[str, Column]
+    session: AsyncSession, statement: LiteralString, columns: Mapping[str, Column], **others: str
 ) -> list[tuple[Any, ...]]:
     """Runs a statement that takes each column as an array, as in `unnest(%(ids)s::uuid[])`; returns its rows, if any.
 
     psycopg writes an array value by value, and PostgreSQL reads JSON at twice the cost of this.
     """
-    parameters = {name: _Array(array_of(column, adapters.types[column.type].oid)) for name, column in columns.items()}
     driver = await driver_of(session)
     async with driver.cursor() as cursor:
-        cursor.adapters.register_dumper(_Array, _ArrayDumper)
-        await cursor.execute(statement, parameters)
+        await _execute(cursor, statement, columns, others)
         return await cursor.fetchall() if cursor.description else []
+
+
+async def fetch_arrays(
+    session: AsyncSession, statement: LiteralString, columns: Mapping[str, Column], **others: str
+) -> list[bytes | None]:
+    """As `execute_with_columns`, of one row of arrays: their bytes, for `shared.columns.items_of`, and no objects."""
+    driver = await driver_of(session)
+    async with driver.cursor(binary=True) as cursor:
+        await _execute(cursor, statement, columns, others)
+        result = cursor.pgresult
+        assert result is not None, "it returns rows"
+        return [result.get_value(0, at) for at in range(result.nfields)]
+
+
+async def _execute(
+    cursor: psycopg.AsyncCursor[Any], statement: LiteralString, columns: Mapping[str, Column], others: Mapping[str, str]
+) -> None:
+    arrays = {name: _Array(array_of(column, adapters.types[column.type].oid)) for name, column in columns.items()}
+    cursor.adapters.register_dumper(_Array, _ArrayDumper)
+    await cursor.execute(statement, {**arrays, **others})

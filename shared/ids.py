@@ -1,6 +1,7 @@
 """Ids: UUIDv7, so that rows written together lie together in an index."""
 
 import hashlib
+from collections.abc import Sequence
 from os import urandom
 from time import time_ns
 from uuid import UUID
@@ -8,7 +9,7 @@ from uuid import UUID
 import numpy as np
 from uuid_utils.compat import uuid7
 
-__all__ = ["derived_id", "new_id", "new_ids"]
+__all__ = ["derived_id", "derived_ids", "new_id", "new_ids", "texts_of"]
 
 
 def new_id() -> UUID:
@@ -38,3 +39,25 @@ def derived_id(cause: UUID, step: str) -> UUID:
     timestamp = cause.int >> 80
     rand_a, rand_b = digest >> 68, digest & ((1 << 62) - 1)
     return UUID(int=(timestamp << 80) | (0x7 << 76) | (rand_a << 64) | (0b10 << 62) | rand_b)
+
+
+def derived_ids(causes: Sequence[bytes], steps: Sequence[str]) -> bytes:
+    """`derived_id` of each cause, given by its 16 bytes, and its step: 16 bytes each."""
+    sha256 = hashlib.sha256
+    digests = [sha256(cause + step.encode()).digest() for cause, step in zip(causes, steps, strict=True)]
+    digest = np.frombuffer(b"".join(digests), [("rand_a", ">u2"), ("rand_b", ">u8"), ("rest", "V22")])
+    cause = np.frombuffer(b"".join(causes), [("high", ">u8"), ("low", ">u8")])
+    ids = np.empty(len(steps), cause.dtype)
+    ids["high"] = (cause["high"] & np.uint64(2**64 - 2**16)) | np.uint64(0x7000) | (digest["rand_a"] >> np.uint16(4))
+    ids["low"] = (digest["rand_b"] & np.uint64(2**62 - 1)) | np.uint64(0b10 << 62)
+    return ids.tobytes()
+
+
+def texts_of(ids: bytes) -> list[str]:
+    """UUIDs as they are written, of 16 bytes each."""
+    digits = np.frombuffer(ids.hex().encode(), "S1").reshape(-1, 32)
+    written = np.full((len(digits), 36), b"-", "S1")
+    for first, last, dashes in ((0, 8, 0), (8, 12, 1), (12, 16, 2), (16, 20, 3), (20, 32, 4)):
+        written[:, first + dashes : last + dashes] = digits[:, first:last]
+    joined = written.tobytes().decode()
+    return [joined[at : at + 36] for at in range(0, len(joined), 36)]

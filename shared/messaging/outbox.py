@@ -1,16 +1,20 @@
 """The outbox: an event is written in the transaction that made it true. Only the relay sends."""
 
 import asyncio
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from itertools import groupby
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
+import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.clock import system_clock
-from shared.copying import copy_rows
+from shared.columns import Column, byteas, codes, constant, instants, uuids
+from shared.copying import copy_columns, copy_rows
 from shared.events import Delivery, Event, encode
-from shared.ids import derived_id, new_id
+from shared.ids import derived_id, new_id, new_ids
 from shared.masking import masked
 from shared.messaging.crash_points import CrashPoint, reached
 from shared.messaging.tracing import traceparent_of
@@ -30,6 +34,30 @@ class _Row(NamedTuple):
     payload: bytes
     occurred_at: datetime
     traceparent: str | None
+
+
+@masked
+class _Many(NamedTuple):
+    type: str
+    topic: str
+    keys: Sequence[str]
+    payloads: Sequence[bytes]
+    occurred_at: datetime
+    traceparent: str | None
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        count = len(self.keys)
+        at = np.full(count, round(self.occurred_at.timestamp() * 1e6))
+        columns = {
+            "event_id": uuids(new_ids(count)),
+            "type": constant(self.type, count),
+            "topic": constant(self.topic, count),
+            "key": codes(self.keys),
+            "payload": byteas(self.payloads),
+            "occurred_at": instants(at),
+        }
+        return columns if self.traceparent is None else {**columns, "traceparent": constant(self.traceparent, count)}
 
 
 class EventTooLarge(Exception):
@@ -73,18 +101,36 @@ def publish(
     return event_id
 
 
+def publish_encoded(
+    session: AsyncSession, event_type: type[Event], keys: Sequence[str], payloads: Sequence[bytes]
+) -> None:
+    """As `publish` of many events of one type, each with its key: for who has encoded them at once.
+
+    Raises EventTooLarge.
+    """
+    if not payloads:
+        return
+    if (most := max(map(len, payloads))) > MOST_BYTES:
+        raise EventTooLarge(f"{event_type.TYPE} of {most} bytes")
+    many = _Many(event_type.TYPE, event_type.TOPIC, keys, payloads, system_clock(), traceparent_of(None))
+    session.info.setdefault(_PENDING, []).append(many)
+
+
 def pending_events(session: AsyncSession) -> int:
-    """How many events the session's transaction will write."""
+    """How often the session's transaction has published; for `forget_pending`."""
     return len(session.info.get(_PENDING, ()))
 
 
 def pending_keys(session: AsyncSession) -> list[str]:
     """The keys of the events that the session's transaction will write: whose state it changes."""
-    return [row.key for row in session.info.get(_PENDING, ())]
+    keys: list[str] = []
+    for each in session.info.get(_PENDING, ()):
+        keys += [each.key] if isinstance(each, _Row) else each.keys
+    return keys
 
 
 def forget_pending(session: AsyncSession, beyond: int) -> None:
-    """For who rolls back to a savepoint: of what was published, only the first `beyond` events stay."""
+    """For who rolls back to a savepoint: what was published after `pending_events` was this is forgotten."""
     del session.info.get(_PENDING, [])[beyond:]
 
 
@@ -102,9 +148,14 @@ _COLUMNS = {
 
 async def write_outbox(session: AsyncSession) -> bool:
     """Writes what was published; the transaction's owner calls this last before it commits. True if any was."""
-    rows: list[_Row] = session.info.pop(_PENDING, [])
-    if not rows:
+    published: list[_Row | _Many] = session.info.pop(_PENDING, [])
+    if not published:
         return False
-    await copy_rows(session, "outbox", _COLUMNS, rows)
+    for kind, some in groupby(published, type):
+        if kind is _Row:
+            await copy_rows(session, "outbox", _COLUMNS, cast("Iterable[_Row]", some))
+        else:
+            for many in cast("Iterable[_Many]", some):
+                await copy_columns(session, "outbox", many.columns)
     reached(CrashPoint.OUTBOX_WRITTEN)
     return True

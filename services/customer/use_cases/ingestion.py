@@ -1,10 +1,10 @@
 """Receiving the core's events: each is applied, held, parked or known already, and its sender can ask which."""
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeAlias
+from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.customer.use_cases.accounts import record_accounts
 from services.customer.use_cases.branches import record_branches
 from services.customer.use_cases.business_days import close_business_days
+from services.customer.use_cases.column_posting import post_columns
 from services.customer.use_cases.erasures import let_go_of_erased
 from services.customer.use_cases.managers import record_managers
 from services.customer.use_cases.parties import record_parties
@@ -19,6 +20,7 @@ from services.customer.use_cases.receipts import Receipts, due_releases, forget_
 from services.customer.use_cases.receiving import Arrived, Received, Remembered, by_source
 from services.customer.use_cases.reported_facts import report_facts
 from services.customer.use_cases.rows import ANY_ID, as_json
+from services.customer.use_cases.transaction_columns import Transactions
 from services.customer.use_cases.transactions import post_transactions
 from shared.events.corebanking import AccountRecorded
 
@@ -34,8 +36,23 @@ class Rules:
 MOST_RELEASED = 10_000
 """Held events that one transaction applies besides its own: relays wait for its end."""
 
-_Step: TypeAlias = tuple[str, Sequence[Received], bool]
-"""A source, events of it, and whether they were held until now."""
+
+class _Step(NamedTuple):
+    """A source and what there is of it; `was_held` says that its events were held until now."""
+
+    source: str
+    events: Sequence[Received]
+    was_held: bool = False
+    transactions: Transactions | None = None
+
+
+@dataclass
+class Settled:
+    """What became of transactions that came by columns. The others are in `left`, each with its outcome."""
+
+    applied: int = 0
+    duplicates: int = 0
+    left: list[Received] = field(default_factory=list)
 
 
 async def receive_events(
@@ -45,15 +62,20 @@ async def receive_events(
     rules: Rules,
     now: datetime,
     remembered: Remembered | None = None,
-) -> None:
+    transactions: Sequence[Transactions] = (),
+) -> Settled:
     """Applies what can be applied and notes the outcome of each, on `received` and in the database.
 
+    `transactions` are further events, at most one batch of a source; with them, lines tell the order.
     The order within `received` matters only where the core left it open: what an event names is
-    applied before it, and state has revisions. Raises IntegrityError when another transaction applied
-    the same at the same moment: again, it is known.
+    applied before it, and state has revisions. Raises IntegrityError, or UniqueViolation, when another transaction
+    applied the same at the same moment: again, it is known.
     """
-    steps = deque[_Step]((source, events, False) for source, events in by_source(received).items())
-    await _receive(session, steps, rules, now, remembered)
+    columns = {each.source: each for each in transactions}
+    events = by_source(received)
+    sources = sorted(columns.keys() | events.keys())
+    steps = deque(_Step(source, events.get(source, ()), False, columns.get(source)) for source in sources)
+    return await _receive(session, steps, rules, now, remembered)
 
 
 async def release_due_events(session: AsyncSession, *, rules: Rules, now: datetime) -> bool:
@@ -64,7 +86,7 @@ async def release_due_events(session: AsyncSession, *, rules: Rules, now: dateti
     due = await due_releases(session, now, MOST_RELEASED)
     if due is None:
         return False
-    waiting = deque[_Step]((source, events, True) for source, events in by_source(due.events).items())
+    waiting = deque(_Step(source, events, True) for source, events in by_source(due.events).items())
     await _receive(session, waiting, rules, now)
     await forget_due(session, due)
     return True
@@ -72,11 +94,17 @@ async def release_due_events(session: AsyncSession, *, rules: Rules, now: dateti
 
 async def _receive(
     session: AsyncSession, due: "deque[_Step]", rules: Rules, now: datetime, remembered: Remembered | None = None
-) -> None:
+) -> Settled:
     releasable = MOST_RELEASED
+    settled = Settled()
     while due:
-        source, events, was_held = due.popleft()
-        arrived = Arrived(source, events, remembered=remembered)
+        source, events, was_held, transactions = due.popleft()
+        brought = set[str]()
+        if transactions is not None:
+            events, brought = await _post(session, transactions, events, remembered, settled)
+            if not events and not brought:
+                continue
+        arrived = Arrived(source, events, brought, remembered)
         await _lock_customers(session, arrived)
         receipts = await Receipts.of(session, arrived, were_held=was_held)
         await _apply(session, arrived, rules)
@@ -89,7 +117,28 @@ async def _receive(
         await receipts.write(session)
         released = await release_held(session, arrived, now, releasable)
         releasable -= len(released)
-        due.extend((source, events, True) for source, events in by_source(released).items())
+        due.extend(_Step(source, events, True) for source, events in by_source(released).items())
+    return settled
+
+
+async def _post(
+    session: AsyncSession,
+    transactions: Transactions,
+    others: Sequence[Received],
+    remembered: Remembered | None,
+    settled: Settled,
+) -> tuple[list[Received], set[str]]:
+    """Posts what is plain; returns what is left to do, in order, and what held reversals may have waited for."""
+    if others:
+        named = set(transactions.columns["account_id"])
+        await _lock_customers(session, Arrived(transactions.source, others), named)
+    posted = await post_columns(session, transactions, others, remembered)
+    left = [transactions.receive_line(transactions.lines[at]) for at in posted.left]
+    settled.applied += posted.applied
+    settled.duplicates += posted.duplicates
+    settled.left += left
+    events = sorted([*others, *left], key=lambda event: event.line) if left else list(others)
+    return events, {f"transaction:{account}/{transaction}" for account, transaction in posted.identities}
 
 
 async def _apply(session: AsyncSession, arrived: Arrived, rules: Rules) -> None:
@@ -128,15 +177,15 @@ _LOCK_CUSTOMERS = text(
 )
 
 
-async def _lock_customers(session: AsyncSession, arrived: Arrived) -> None:
-    """Locks every customer whom the events are about, in one order, before anything else of theirs is touched.
+async def _lock_customers(session: AsyncSession, arrived: Arrived, accounts: Set[str] = frozenset()) -> None:
+    """Locks the customers whom the events or accounts are about, in one order, before anything else of theirs.
 
     So a customer's events leave in the order in which they became true, and two transactions wait
     for each other in one direction only.
     """
     parties = arrived.named("party_id")
     parties.update(p.party_id for _, event in arrived.of(AccountRecorded) for p in event.parties)
-    accounts = arrived.named("account_id")
+    accounts = arrived.named("account_id") | accounts
     if parties or accounts:
         named = {"source": arrived.source, "ids": as_json(parties), "accounts": as_json(accounts)}
         await session.execute(_LOCK_CUSTOMERS, named)

@@ -14,13 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.customer.errors import CoreEventNotFound
 from services.customer.models import KeptEvent, ReceivedEvent
 from services.customer.use_cases.kept_bytes import names_of, open_events, seal_events
-from services.customer.use_cases.receiving import SAME_ID, Arrived, Outcome, Received, read_cloud_event
+from services.customer.use_cases.receiving import SAME_ID, SETTLED, Arrived, Outcome, Received, read_cloud_event
 from services.customer.use_cases.rows import ANY_ID, as_json
 from shared.copying import copy_rows
 from shared.messaging.seen import hashes_of
 from shared.sealing.kept import Kept
 
-SETTLED = (Outcome.APPLIED, Outcome.DUPLICATE)
 _STRENGTH = {Outcome.PARKED: 0, Outcome.DUPLICATE: 1, Outcome.HELD: 2, Outcome.APPLIED: 3}
 
 _KNOWN = text(

@@ -30,6 +30,9 @@ class Outcome(StrEnum):
     DUPLICATE = "duplicate"
 
 
+SETTLED = (Outcome.APPLIED, Outcome.DUPLICATE)
+
+
 @masked
 class Received(msgspec.Struct, eq=False):
     """`outcome` is what became of it so far; `data` is its payload as it came."""
@@ -95,9 +98,9 @@ class Unreadable(msgspec.Struct, frozen=True):
 class Remembered:
     """Ids that this process has seen: only others' need to be looked up. See `write_once`, which it needs."""
 
-    def __init__(self) -> None:
-        self.events = Seen()
-        self.transactions = Seen()
+    def __init__(self, distrusted: int = Seen.DISTRUSTED) -> None:
+        self.events = Seen(distrusted=distrusted)
+        self.transactions = Seen(distrusted=distrusted)
 
 
 class Arrived:
@@ -186,8 +189,8 @@ def receive(
     received_at: datetime,
     line: int = 0,
 ) -> Received | Unreadable:
-    if not (_is_name(event_id) and _is_name(source) and _is_name(type_name)):
-        name = "id" if not _is_name(event_id) else "source" if not _is_name(source) else "type"
+    if not (is_name(event_id) and is_name(source) and is_name(type_name)):
+        name = "id" if not is_name(event_id) else "source" if not is_name(source) else "type"
         detail = f"{name} must have 1 to {MAX_ID_LENGTH} characters, none of them NUL"
         return Unreadable("malformed_cloud_event", f"/{name}", detail, line)
     if occurred_at.tzinfo is None:
@@ -218,11 +221,13 @@ def receive_fact(
     return received
 
 
-def _is_name(value: str) -> bool:
+def is_name(value: str) -> bool:
     return 0 < len(value) <= MAX_ID_LENGTH and "\x00" not in value
 
 
 _NOTHING = CoreBankingEvent()
+NUL = b"\\u0000"
+"""In JSON; or a backslash, written as two, before it."""
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -246,7 +251,7 @@ def _decode(type_name: str, data: bytes) -> CoreBankingEvent:
 
 def _refuse_nul(data: bytes) -> None:
     """Raises Undecodable."""
-    if b"\\u0000" in data and _NUL.search(data):
+    if NUL in data and _NUL.search(data):
         raise Undecodable("nul_character", "a NUL character cannot be stored", "/data")
 
 
@@ -274,12 +279,12 @@ def _refuse_implausible(event: CoreBankingEvent, occurred_at: datetime, now: dat
         raise Undecodable("implausible_date", "the time lies too far back or ahead", "/time")
     for name, planned in _dated(type(event)):
         when = getattr(event, name)
-        if when is not None and not _is_possible(when, planned, now):
+        if when is not None and not is_possible(when, planned, now):
             raise Undecodable("implausible_date", "the date lies too far back or ahead", f"/data/{name}")
 
 
 @lru_cache(maxsize=1_000)
-def _is_possible(when: date, planned: bool, now: datetime) -> bool:
+def is_possible(when: date, planned: bool, now: datetime) -> bool:
     """A batch has few days."""
     return is_plausible(when) and (planned or may_have_happened(when, now))
 

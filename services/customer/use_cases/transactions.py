@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.customer.use_cases.ledger import LockedAccount, Posting, lock_accounts, recall_postings, write_postings
+from services.customer.use_cases.posted_columns import MOST_IN_ONE_EVENT
 from services.customer.use_cases.receiving import Arrived, Received
 from services.customer.use_cases.reversals import reverse_transactions
 from shared.events.corebanking import TransactionPosted, TransactionReversed
@@ -75,17 +76,19 @@ def _doubtful(
 _REVERSALS_WAIT = text("select exists (select from kept_event where waits_for is not null and code = :code)")
 
 
+async def reversals_wait(session: AsyncSession) -> bool:
+    """Whether any reversal is held: hardly ever. Ask it with the accounts locked that they are of."""
+    return bool(await session.scalar(_REVERSALS_WAIT, {"code": "unknown_transaction"}))
+
+
 async def _bring(session: AsyncSession, arrived: Arrived, moved: Sequence[LockedAccount]) -> None:
-    """Reversals may wait for what was posted. There are hardly ever any, and they lock the same accounts."""
-    if moved and await session.scalar(_REVERSALS_WAIT, {"code": "unknown_transaction"}):
+    """Reversals may wait for what was posted."""
+    if moved and await reversals_wait(session):
         arrived.brought.update(
             f"transaction:{account.core_account_id}/{posting.core_transaction_id}"
             for account in moved
             for posting in account.postings
         )
-
-
-MOST_IN_ONE_EVENT = 1_000
 
 
 def _tell(session: AsyncSession, moved: Sequence[LockedAccount]) -> None:
