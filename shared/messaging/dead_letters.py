@@ -1,5 +1,6 @@
 """Dead letters: what could not be delivered, kept where an operator can see it, in the same transaction."""
 
+import re
 import traceback
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -39,7 +40,8 @@ def failed(record: Record, fault: BaseException) -> Parked:
 async def park(session: AsyncSession, parked: Sequence[Parked]) -> None:
     """Parks records in the transaction that moves their offset behind them: each once.
 
-    What they hold is sealed. Those of a customer who was erased are not kept.
+    What they hold is sealed; of headers and key, which are not, only what can be no text of somebody is kept. Those of
+    a customer who was erased are not kept.
     """
     if not parked:
         return
@@ -65,19 +67,17 @@ async def park(session: AsyncSession, parked: Sequence[Parked]) -> None:
             "topic": letter.record.topic,
             "partition": letter.record.partition,
             "offset": letter.record.offset,
-            "type": _header(letter.record, "ce_type"),
-            "event_id": _header(letter.record, "ce_id"),
-            "key": letter.record.key,
+            "type": headers.get("ce_type"),
+            "event_id": headers.get("ce_id"),
+            "key": letter.record.key if customer_of(letter.record.key) else None,
             "customer_id": how.customer_id,
             "sealed": how.sealed if letter.record.value is not None else None,
-            "headers": {
-                _text(name): _text(value.decode("utf-8", "replace"))
-                for name, value in headers_of(letter.record).items()
-            },
+            "headers": headers,
             "code": letter.code,
             "detail": _text(letter.detail)[:2_000],
         }
         for letter_id, letter, how in kept
+        for headers in (plain_headers(letter.record),)
     ]
     await session.execute(insert(dead_letter), rows)
     session.info.setdefault(_PARKED, []).extend(letter for _, letter, _ in kept)
@@ -119,9 +119,19 @@ def forget_parked(session: AsyncSession) -> None:
     session.info.pop(_PARKED, None)
 
 
-def _header(record: Record, name: str) -> str | None:
-    value = headers_of(record).get(name)
-    return _text(value.decode("utf-8", "replace"))[:500] if value is not None else None
+_ATTRIBUTES = ("ce_specversion", "ce_type", "ce_id", "ce_source", "ce_time", "ce_datacontenttype", "traceparent")
+_IS_ID = re.compile(rb"[!-~]{1,200}")
+_IS_MEDIA_TYPE = re.compile(rb"[!-~]{1,100}(?:; ?[!-~]{1,100})?")
+
+
+def plain_headers(record: Record) -> dict[str, str]:
+    """The attributes of a CloudEvent that are written like an id or a media type: whoever produces writes the rest."""
+    headers = headers_of(record)
+    kept = {name: headers[name] for name in _ATTRIBUTES if _IS_ID.fullmatch(headers.get(name, b""))}
+    media_type = headers.get("content-type", b"")
+    if _IS_MEDIA_TYPE.fullmatch(media_type):
+        kept["content-type"] = media_type
+    return {name: value.decode("ascii") for name, value in kept.items()}
 
 
 def _text(text: str) -> str:

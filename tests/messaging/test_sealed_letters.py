@@ -86,6 +86,30 @@ async def test_a_letter_is_sealed_with_its_customers_key_and_gone_with_it(name: 
         assert len(await parked(service, customer)) == 3, "what comes late of who was erased is not kept"
 
 
+async def test_what_a_producer_writes_into_headers_and_key_is_not_kept_in_the_clear(new_database: NewDatabase) -> None:
+    headers = {
+        "ce_specversion": b"1.0",
+        "ce_id": SECRET.encode(),
+        "ce_type": b"customer.changed.v1",
+        "ce_source": "\u6797\u7f8e\u7426".encode(),
+        "ce_subject": b"LinMeiqi",
+        "note": SECRET.encode(),
+        "LinMeiqi": b"1",
+        "content-type": b"application/json; charset=utf-8",
+        "traceparent": b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    }
+    async with under_test(compose("scoring", PlatformSettings()), await new_database("scoring")) as service:
+        async with service.database.transaction() as session:
+            for number, key in enumerate((SECRET.encode(), b"CN12 3456", str(new_id()).encode(), None)):
+                record = Record("customer.events", 0, number, key, PAYLOAD, tuple(headers.items()))
+                await park(session, [Parked(record, "malformed_headers", "of a test")])
+        rows = await service.rows('select type, event_id, key is null, headers from dead_letter order by "offset"')
+        told = {name: headers[name].decode() for name in ("ce_specversion", "ce_type", "content-type", "traceparent")}
+        assert rows == [("customer.changed.v1", None, is_null, told) for is_null in (True, True, False, True)]
+        for (row,) in await service.rows("select l::text || encode(sealed, 'escape') from dead_letter l"):
+            assert "Meiqi" not in row
+
+
 async def test_what_names_no_known_customer_expires_and_a_customers_stays(new_database: NewDatabase) -> None:
     async with under_test(compose("scoring", PlatformSettings()), await new_database("scoring")) as service:
         known = customer_changed()
