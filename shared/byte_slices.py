@@ -66,3 +66,18 @@ class Template:
         if not found.any():
             return None
         return np.equal(found.any(axis=1), False)
+
+
+def hashed(*columns: Words) -> Words:
+    """64 bits for each row."""
+    hashes = np.zeros(len(columns[0]), np.uint64)
+    for column in columns:
+        hashes = mixed(hashes ^ column)
+    return hashes
+
+
+def mixed(hashes: Words) -> Words:
+    """The finalizer of SplitMix64 (Steele, Lea and Flood 2014)."""
+    hashes = (hashes ^ (hashes >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    hashes = (hashes ^ (hashes >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return hashes ^ (hashes >> np.uint64(31))
