@@ -11,10 +11,11 @@ from uuid import UUID
 
 import msgspec
 import structlog
+from psycopg.errors import UniqueViolation
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from feeds.files.facts import Chunk, Envelope, Fact, Item, Misfit
+from feeds.files.facts import Chunk, Envelope, Fact, Item, Misfit, PostedRows
 from feeds.files.layout import File, Layout, short_name
 from feeds.files.reading import chunks, content_of
 from feeds.rows import FeedRefused, RowFault
@@ -32,7 +33,15 @@ from services.customer.use_cases.backfill import (
     progress_of,
 )
 from services.customer.use_cases.ingestion import Rules
-from services.customer.use_cases.receiving import Received, Unreadable, read_cloud_event, receive, receive_fact
+from services.customer.use_cases.receiving import (
+    Received,
+    Remembered,
+    Unreadable,
+    read_cloud_event,
+    receive,
+    receive_fact,
+)
+from services.customer.use_cases.transaction_columns import Transactions, transactions_of
 from services.customer.use_cases.upkeep import release_all_due
 from shared.audit.unattended import reach, working_at
 from shared.clock import Clock, system_clock
@@ -41,6 +50,10 @@ from shared.messaging.dead_letters import HANDLER_FAILED
 from shared.messaging.faults import backoff, is_transient, name_of
 
 log = structlog.get_logger(__name__)
+
+
+_KNOWN_BY_NOW = (IntegrityError, UniqueViolation)
+"""The same events came before, or by another way at the same moment: the next time they are known."""
 
 
 class BackfillFailed(Exception):
@@ -94,11 +107,12 @@ async def backfill(
 ) -> list[Loaded]:
     """Loads the files one after the other. Raises FeedRefused, BackfillFailed."""
     loaded = []
+    remembered = Remembered(distrusted=0)
     for file in files:
         if file.event_type is not None and layout.source is None:
             raise FeedRefused("missing_source", f"whose ids {file.path.name} has is not said; --source says it")
         with working_at("backfill"):
-            loaded.append(await _Loading(database, file, layout, terms, watcher).load())
+            loaded.append(await _Loading(database, file, layout, terms, watcher, remembered).load())
     return loaded
 
 
@@ -112,13 +126,22 @@ class _Loading:
     LEAST = 100
     ATTEMPTS = 3
 
-    def __init__(self, database: Database, file: File, layout: Layout, terms: Terms, watcher: Watcher) -> None:
+    def __init__(
+        self,
+        database: Database,
+        file: File,
+        layout: Layout,
+        terms: Terms,
+        watcher: Watcher,
+        remembered: Remembered,
+    ) -> None:
         self._database = database
         self._file = file
         self._layout = layout
         self._terms = terms
         self._watcher = watcher
         self._most = terms.rows
+        self._remembered = remembered
 
     async def load(self) -> Loaded:
         file, terms = self._file, self._terms
@@ -191,7 +214,7 @@ class _Loading:
             try:
                 return await release_all_due(self._database, self._terms.rules, self._terms.clock)
             except Exception as fault:
-                if not (is_transient(fault) or isinstance(fault, IntegrityError)):
+                if not (is_transient(fault) or isinstance(fault, _KNOWN_BY_NOW)):
                     raise
                 await self._wait(fault, waited_from, next(delays))
 
@@ -224,8 +247,9 @@ class _Loading:
                     progress = done
                 else:
                     failures += 1
-                    if isinstance(fault, IntegrityError) and failures < self.ATTEMPTS:
-                        continue  # the same events came by another way at the same moment: now they are known
+                    if isinstance(fault, _KNOWN_BY_NOW) and failures < self.ATTEMPTS:
+                        self._remembered.distrust()
+                        continue
                     if len(part.items) > 1:
                         left[:1] = part.split(len(part.items) // 2)
                         failures = 0
@@ -241,8 +265,9 @@ class _Loading:
 
     async def _commit(self, part: "_Part") -> Progress:
         now = self._terms.clock()
+        transactions, items = self._by_columns(part.items, now)
         receive_item = self._receiver(now)
-        rows = [receive_item(item) for item in part.items if item is not None]
+        rows = [receive_item(item) for item in items if item is not None]
         began = perf_counter()
         async with self._database.transaction() as session:
             await load_rows(
@@ -254,15 +279,36 @@ class _Loading:
                 most_parked=self._terms.most_parked,
                 rules=self._terms.rules,
                 now=now,
+                transactions=transactions,
+                remembered=self._remembered,
             )
             reach(session, (), resource=f"backfill/{self._id}/{part.first}-{part.end}")
             progress = await progress_of(session, self._id)
         seconds = perf_counter() - began
         if seconds > self.SLOW_SECONDS:
-            self._most = max(self.LEAST, min(self._most, len(rows)) // 2)
+            self._most = max(self.LEAST, min(self._most, len(part.items)) // 2)
         elif seconds < self.SLOW_SECONDS / 4:
             self._most = min(self._terms.rows, self._most * 2)
         return progress
+
+    def _by_columns(
+        self, items: Sequence[Item | None], now: datetime
+    ) -> tuple[list[Transactions], Sequence[Item | None]]:
+        """What can be received by columns, and the others."""
+        if not isinstance(items, PostedRows):
+            return [], items
+        first, receive_item = items.lines[0], self._receiver(now)
+        by_line = items.lines if items.lines != range(first, first + len(items)) else None
+
+        def receive_line(line: int) -> Received:
+            received = receive_item(items[line - first if by_line is None else by_line.index(line)])
+            assert isinstance(received, Received), "it has an id"
+            return received
+
+        transactions, wrong = transactions_of(
+            self._layout.source or "", items.lines, items.event_ids, items.columns, now, receive_line
+        )
+        return [transactions] if transactions else [], [items[at] for at in wrong]
 
     async def _where_it_is(self, part: "_Part") -> Progress | None:
         """Of a part whose commit got no answer: how far the file is if it was done, None if it was not."""

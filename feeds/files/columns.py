@@ -10,16 +10,18 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from feeds.files.amounts import decimal_places, minor_units
-from feeds.files.facts import IDENTITY, Fact, Item, Misfit, id_of, namer
+from feeds.files.facts import IDENTITY, Fact, Item, Misfit, PostedRows, id_of, namer
 from feeds.files.layout import Amounts, Layout, short_name
 from feeds.rows import FeedRefused, RowFault
-from shared.events.corebanking import AccountRecorded, CoreBankingEvent, PartyRelation
+from shared.events.corebanking import AccountRecorded, CoreBankingEvent, PartyRelation, TransactionPosted
 
 TIME = "time"
 """A column may be this: the instant at which the fact became true, the `time` of its CloudEvent."""
 CURRENCY = "currency"
 _RELATIONS = tuple(relation.value for relation in PartyRelation)
 _MINOR = "_minor"
+_REPEATED = frozenset({"booked_on", "currency", "kind"})
+"""Fields of a transaction that have few different values."""
 _SPACE = re.compile(r"\s")
 
 Column = Sequence[Any]
@@ -136,10 +138,10 @@ class Columns:
 
         return _Each(lambda value: None if value is None else convert(value)).__getitem__
 
-    def read(self, rows: Sequence[Sequence[Any]], lines: Sequence[int]) -> list[Item]:
+    def read(self, rows: Sequence[Sequence[Any]], lines: Sequence[int]) -> Sequence[Item | None]:
         """What the rows are, in their order; `lines` says where each is. Blank rows are nothing."""
         faults: list[Item] = []
-        if any(len(row) != self._width for row in rows):
+        if {*map(len, rows)} - {self._width}:
             kept = []
             for row, line in zip(rows, lines, strict=True):
                 if len(row) == self._width:
@@ -152,6 +154,10 @@ class Columns:
             return faults
         columns = self._columns(list(zip(*rows, strict=True)), len(rows))
         times = columns.pop(TIME, None)
+        if self._event_type is TransactionPosted and times is None and not faults:
+            posted = self._posted(columns, lines)
+            if posted is not None:
+                return posted
         names = list(columns)
         made = [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         items = self._events(made, lines, times)
@@ -185,6 +191,26 @@ class Columns:
                 for value in _clean(cells[self._index[TIME]])
             ]
         return columns
+
+    def _posted(self, columns: Mapping[str, Column], lines: Sequence[int]) -> PostedRows | None:
+        """None where not all of the rows are right: each by itself is told what is wrong with it."""
+        read: dict[str, Column] = {}
+        for name, field in self._fields.items():
+            if name not in columns:
+                read[name] = [None if field.default is msgspec.NODEFAULT else field.default] * len(lines)
+                continue
+            column, wanted = columns[name], list[field.type]  # type: ignore[name-defined] # it is a type, at run time
+            try:
+                if name not in _REPEATED:
+                    read[name] = msgspec.convert(column, wanted, strict=False)
+                    continue
+                different = list(set(column))
+                values = msgspec.convert(different, wanted, strict=False)
+            except (msgspec.ValidationError, TypeError, OverflowError):
+                return None
+            what = {said: getattr(value, "value", value) for said, value in zip(different, values, strict=True)}
+            read[name] = [what[said] for said in column]
+        return PostedRows(lines, read)
 
     def _constant(self, name: str) -> Any:
         convert, value = self._convert[name], self._layout.constants[name]

@@ -1,10 +1,11 @@
 """What a row of a file is: an event with an id of its own, something that is none but has one, or a fault."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 import msgspec
 
@@ -21,6 +22,7 @@ from shared.events.corebanking import (
     ManagerRecorded,
     PartyRecorded,
     SurveyAnswered,
+    TransactionKind,
     TransactionPosted,
     TransactionReversed,
 )
@@ -57,6 +59,37 @@ class Envelope(msgspec.Struct, eq=False, gc=False):
 Item: TypeAlias = Fact | Misfit | Envelope | RowFault
 
 
+class PostedRows(Sequence["Item | None"]):
+    """Rows that are all right and all transactions that were posted, by the event's fields. As items they are facts."""
+
+    def __init__(self, lines: Sequence[int], columns: Mapping[str, Sequence[Any]]) -> None:
+        """A column for each field, in the event's order; of `kind` its values."""
+        self.lines = lines
+        self.columns = columns
+
+    @property
+    def event_ids(self) -> Sequence[str]:
+        type_name = TransactionPosted.TYPE
+        accounts, transactions = self.columns["account_id"], self.columns["transaction_id"]
+        if "/" in "".join(accounts) or "/" in "".join(transactions):
+            return list(map(partial(id_of, type_name), accounts, transactions))
+        return [f"{type_name}:{account}/{one}" for account, one in zip(accounts, transactions, strict=True)]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    @overload
+    def __getitem__(self, index: int) -> Fact: ...
+    @overload
+    def __getitem__(self, index: slice) -> "PostedRows": ...
+    def __getitem__(self, index: int | slice) -> "Fact | PostedRows":
+        if isinstance(index, slice):
+            return PostedRows(self.lines[index], {name: column[index] for name, column in self.columns.items()})
+        values = {name: column[index] for name, column in self.columns.items()}
+        event = TransactionPosted(**{**values, "kind": TransactionKind(values["kind"])})
+        return Fact(self.lines[index], id_of(event.TYPE, event.account_id, event.transaction_id), None, event)
+
+
 @dataclass(frozen=True)
 class Chunk:
     """Consecutive records of a file, after its `first`; each is an item, a blank one is None.
@@ -69,11 +102,15 @@ class Chunk:
     share: float
 
 
-def in_place(items: Sequence[Item], lines: Sequence[int]) -> Sequence[Item | None]:
+def in_place(items: Sequence[Item | None], lines: Sequence[int]) -> Sequence[Item | None]:
     """One item for each of the lines: None where nothing is."""
-    if len(items) == len(lines) and all(item.line == line for item, line in zip(items, lines, strict=True)):
+    if isinstance(items, PostedRows) and items.lines == lines:
         return items
-    found = {item.line: item for item in items}
+    if len(items) == len(lines) and all(
+        item is not None and item.line == line for item, line in zip(items, lines, strict=True)
+    ):
+        return items
+    found = {item.line: item for item in items if item is not None}
     return [found.get(line) for line in lines]
 
 

@@ -119,7 +119,8 @@ def csv_chunks(
             all_lines = lines
             if faults or unreadable.seen:
                 rows, lines = _without_unreadable(rows, lines, path.name, faults)
-            yield Chunk(first, in_place([*columns.read(rows, lines), *faults], all_lines), share())
+            items = columns.read(rows, lines)
+            yield Chunk(first, in_place([*items, *faults] if faults else items, all_lines), share())
             first += len(all_lines)
 
 
@@ -179,25 +180,25 @@ def ndjson_chunks(file: File, layout: Layout, start: int, size: int) -> Iterator
                 raise FeedRefused("file_too_short", f"{path.name} ends before its line {start}, where to go on")
         position[0] = start
         while taken := list(islice(lines, size)):
-            items: list[Item] = []
+            others: list[Item] = []
             rows, numbers = [], []
             for line, payload in enumerate(taken, position[0] + 1):
                 if not payload or payload.isspace():
                     continue
                 if len(payload) > MOST_LINE_BYTES:
-                    items.append(RowFault(path.name, line, "line_too_long", f"it has over {MOST_LINE_BYTES} bytes"))
+                    others.append(RowFault(path.name, line, "line_too_long", f"it has over {MOST_LINE_BYTES} bytes"))
                 elif columns is None:
-                    items.append(Envelope(line, payload))
+                    others.append(Envelope(line, payload))
                 else:
                     try:
                         named = _decode_object.decode(payload)
                     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                        items.append(RowFault(path.name, line, "malformed_row", "it is no JSON object"))
+                        others.append(RowFault(path.name, line, "malformed_row", "it is no JSON object"))
                     else:
                         rows.append([named.get(name) for name in names])
                         numbers.append(line)
-            if columns is not None:
-                items += columns.read(rows, numbers)
+            items = columns.read(rows, numbers) if columns is not None else []
+            items = [*items, *others] if others else items
             yield Chunk(position[0], in_place(items, range(position[0] + 1, position[0] + 1 + len(taken))), share())
             position[0] += len(taken)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from feeds.files.amounts import minor_units
-from feeds.files.facts import Fact, Item, Misfit, id_of
+from feeds.files.facts import Fact, Item, Misfit, PostedRows, id_of
 from feeds.files.layout import Amounts, File, Format, Layout, found_files
 from feeds.files.reading import chunks
 from feeds.rows import FeedRefused, RowFault
@@ -86,6 +86,19 @@ def test_each_wrong_row_is_told_by_its_line_and_the_others_are_read(tmp_path: Pa
         for start in range(len(items)):
             again = read(tmp_path / "t.csv", content, start=start, size=size)
             assert [item and item.line for item in again] == [item and item.line for item in items[start:]]
+
+
+def test_rows_that_are_all_right_stay_columns_and_are_the_same_facts(tmp_path: Path) -> None:
+    rows = [row(1), row(2, transaction_id="T/2", sequence=""), row(3, booked_on="2025-02-28", kind="salary")]
+    (tmp_path / "t.csv").write_text("\n".join([HEADER, *rows]))
+    file = File(tmp_path / "t.csv", Format.CSV, TransactionPosted)
+    (chunk,) = chunks(file, Layout(source="core"), 0, 100)
+    assert isinstance(chunk.items, PostedRows)
+    by_rows = read(tmp_path / "t.csv", "\n".join([HEADER, *rows, row(4, kind="barter")]), size=100)
+    facts = [(each.line, each.event_id, each.event) for each in by_rows if isinstance(each, Fact)]
+    assert [(each.line, each.event_id, each.event) for each in chunk.items if isinstance(each, Fact)] == facts
+    assert chunk.items.event_ids == [event_id for _, event_id, _ in facts]
+    assert [each and each.line for each in chunk.items[1:]] == [3, 4]
 
 
 def test_an_open_quote_takes_no_more_than_a_field_may_hold(tmp_path: Path) -> None:

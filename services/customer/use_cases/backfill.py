@@ -14,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.customer.models import Backfill, BackfillFault
 from services.customer.use_cases.ingestion import Rules, receive_events
-from services.customer.use_cases.receiving import Outcome, Received, Unreadable
+from services.customer.use_cases.receiving import Outcome, Received, Remembered, Unreadable
 from services.customer.use_cases.rows import as_json
+from services.customer.use_cases.transaction_columns import Transactions
 
 
 class Progress(NamedTuple):
@@ -125,8 +126,12 @@ async def load_rows(
     most_parked: int,
     rules: Rules,
     now: datetime,
+    transactions: Sequence[Transactions] = (),
+    remembered: Remembered | None = None,
 ) -> Counter[Outcome]:
     """What became of the rows: they are received like events of the core's topic, and the file's position moves.
+
+    `transactions` are further rows. Raises UniqueViolation when what was `remembered` was too little.
 
     Raises LoadedElsewhere, TooManyParked.
     """
@@ -135,11 +140,16 @@ async def load_rows(
     if parked_before is None:
         raise LoadedElsewhere
     received = [row for row in rows if type(row) is Received]
-    await receive_events(session, received, rules=rules, now=now)
-    outcomes = Counter([row.outcome for row in received])
     parked: list[Received | Unreadable] = []
     if len(received) != len(rows):
         parked += [row for row in rows if isinstance(row, Unreadable)]
+    settled = await receive_events(
+        session, received, rules=rules, now=now, remembered=remembered, transactions=transactions
+    )
+    received += settled.left
+    outcomes = Counter([row.outcome for row in received])
+    outcomes[Outcome.APPLIED] += settled.applied
+    outcomes[Outcome.DUPLICATE] += settled.duplicates
     if outcomes[Outcome.PARKED]:
         parked += [row for row in received if row.outcome is Outcome.PARKED]
     outcomes[Outcome.PARKED] = len(parked)

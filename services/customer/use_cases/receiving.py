@@ -102,6 +102,11 @@ class Remembered:
         self.events = Seen(distrusted=distrusted)
         self.transactions = Seen(distrusted=distrusted)
 
+    def distrust(self) -> None:
+        """What it did not know was there."""
+        self.events.distrust()
+        self.transactions.distrust()
+
 
 class Arrived:
     """One source's events in one transaction, by type; and what they brought that held events may wait for."""

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from services.customer.use_cases.receiving import Received, is_possible
+from services.customer.use_cases.receiving import Received, is_name, is_possible
 from shared.events.corebanking import TransactionPosted
 
 Ints = npt.NDArray[np.int64]
@@ -90,6 +90,34 @@ def columns_of(transactions: Sequence[PlainTransaction]) -> Columns:
         "balance_after_minor": [row.balance_after_minor for row in rows],
         "counterparty_bank": [row.counterparty_bank for row in rows],
     }
+
+
+def transactions_of(
+    source: str,
+    lines: Sequence[int],
+    event_ids: Sequence[str],
+    columns: Columns,
+    now: datetime,
+    receive_line: Callable[[int], Received],
+) -> tuple[Transactions | None, list[int]]:
+    """Of rows of a file, whose values are of the fields' types; and the indexes of those that break a rule."""
+    every = range(len(lines))
+    if not is_name(source):
+        return None, list(every)
+    wrong = wrong_rows(columns, now)
+    for name in ("account_id", "transaction_id", "counterparty_bank"):
+        wrong.update(at for at, value in enumerate(columns[name]) if value and "\x00" in value)
+    if wrong:
+        kept = sorted(set(every) - wrong)
+        if not kept:
+            return None, list(every)
+        lines, event_ids = [lines[at] for at in kept], [event_ids[at] for at in kept]
+        columns = {name: [column[at] for at in kept] for name, column in columns.items()}
+    fingerprints = [
+        fingerprints_of(list(map(PlainTransaction, *(columns[name][first : first + AT_ONCE] for name in FIELDS))))
+        for first in range(0, len(lines), AT_ONCE)
+    ]
+    return Transactions(source, lines, event_ids, columns, np.concatenate(fingerprints), receive_line), sorted(wrong)
 
 
 _encoder = msgspec.json.Encoder()
