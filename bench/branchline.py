@@ -19,26 +19,27 @@ from services.serving import collect_rarely
 from shared.columns import (
     Column,
     byteas,
+    chosen,
     codes,
     constant,
     dates,
     instants,
     integers,
-    nullable_integers,
-    numbers,
     uuids,
+    words_of,
 )
 from shared.copying import copy_columns, execute_with_columns
 from shared.database import Database
-from shared.events.base import decode_each
+from shared.event_columns import EventReader
 from shared.events.corebanking import TransactionPosted
 from shared.ids import new_ids
 from shared.messaging.consumer import Consumer
 from shared.messaging.dead_letters import Parked, park
 from shared.messaging.kafka import KafkaSource
 from shared.messaging.kafka_connection import KafkaConnection
+from shared.messaging.record_columns import RecordColumns
 from shared.messaging.records import Record
-from shared.messaging.seen import Hashes, Seen, hashes_of, write_once
+from shared.messaging.seen import Hashes, Seen, hashes_of_columns, write_once
 from shared.messaging.subscriptions import Subscriptions
 from shared.sealing.data_keys import DataKeys
 from shared.sealing.master_keys import LocalMasterKeys
@@ -46,7 +47,6 @@ from tests.keys import MASTER_KEYS
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-READ_AT_ONCE = 500  # events, before others have the loop: PostgreSQL waits for more of what it is sent
 
 # Lateral and with an offset, it looks each up in the index: as a join, the planner reads the whole ledger for it.
 _KNOWN = (
@@ -97,13 +97,13 @@ class Branchline:
         self.name = name
         self.processes = processes
         self.partitions = partitions
-        self._number_of: dict[str, int] = {}
+        self._reader = EventReader(TransactionPosted)
         self._holders: list[UUID] = []
         self._seen = Seen(distrusted=0)  # the ledger is empty
 
     async def prepare(self, setup: Setup) -> None:
         held = holders(setup.customers)
-        self._number_of = {account_id: number for number, account_id in enumerate(held)}
+        self._numbers = Numbers(list(held))
         self._holders = list(held.values())
         self._holder_ids = uuids(b"".join([holder.bytes for holder in self._holders]))
         self._holder_keys = codes([str(holder) for holder in self._holders])
@@ -119,35 +119,33 @@ class Branchline:
 
     async def prepare_transactions(self, records: Sequence[Record]) -> Postings:
         """What can be made of a batch before what comes before it is written, bit by bit."""
-        events: list[TransactionPosted] = []
-        faults: list[Parked] = []
-        for first in range(0, len(records), READ_AT_ONCE):
-            some = list(records[first : first + READ_AT_ONCE])
-            decoded, wrong = decode_each(TransactionPosted, [record.value for record in some])
-            events += decoded
-            faults += [Parked(some[at], fault.code, fault.detail) for at, fault in wrong.items()]
-            await asyncio.sleep(0)
-        accounts = [e.account_id for e in events]
-        number = np.fromiter(map(self._number_of.__getitem__, accounts), np.int64, len(events))
-        day = numbers([e.booked_on.toordinal() for e in events])
-        amount = numbers([e.amount_minor for e in events])
+        for read in self._reader.reading(RecordColumns.of(records)):
+            events = read
+            await asyncio.sleep(0)  # PostgreSQL waits for more of what it is sent
+        accounts, transactions = events.texts("account_id"), events.texts("transaction_id")
+        number = self._numbers.of(accounts)
+        days, on = events.choices("booked_on")
+        day = np.array([0 if each is None else each.toordinal() for each in days])[on]
+        amount = events.integers("amount_minor")
         await asyncio.sleep(0)
         columns = {
-            "account_id": codes(accounts),
-            "transaction_id": codes([e.transaction_id for e in events]),
+            "account_id": accounts,
+            "transaction_id": transactions,
             "customer_id": self._holder_ids.take(number),
             "booked_on": dates(day),
-            "sequence": integers("int8", numbers([e.sequence for e in events])),
+            "sequence": integers("int8", events.integers("sequence")),
             "amount_minor": integers("int8", amount),
+            "currency": chosen(*events.choices("currency")),
+            "kind": chosen(*events.choices("kind")),
+            "balance_after_minor": integers(
+                "int8", events.integers("balance_after_minor"), events.nulls("balance_after_minor")
+            ),
         }
         await asyncio.sleep(0)
-        columns["currency"] = codes([e.currency for e in events])
-        columns["kind"] = codes([e.kind for e in events])
-        columns["balance_after_minor"] = nullable_integers("int8", [e.balance_after_minor for e in events])
-        await asyncio.sleep(0)
-        hashes = hashes_of(accounts, [e.transaction_id for e in events])
+        hashes = hashes_of_columns(accounts, transactions)
+        faults = [Parked(records[at], fault.code, fault.detail) for at, fault in events.faults.items()]
         # By account, so that the index is filled page by page, and the aggregates come in order.
-        return Postings(columns, hashes, number, day, amount, np.argsort(number, kind="stable"), faults)
+        return Postings(columns, hashes, number, day, amount, in_order(number), faults)
 
     async def post_transactions(self, session: AsyncSession, postings: Postings) -> None:
         """Ledger, aggregates and outbox of a batch, every transaction once."""
@@ -218,6 +216,49 @@ class Branchline:
 _encoder = msgspec.json.Encoder()
 
 
+class Numbers:
+    """Which of the given texts each text of a column is: a hash table with linear probing, of arrays."""
+
+    def __init__(self, given: Sequence[str]) -> None:
+        column = codes(given)
+        self._words = words_of(column)
+        bits = 2 + len(given).bit_length()
+        self._shift = np.uint64(64 - bits)
+        self._table = np.full(1 << bits, -1)
+        place, left = self._places(hashes_of_columns(column)), np.arange(len(given))
+        while len(left):
+            free = self._table[place[left]] < 0
+            self._table[place[left[free]]] = left[free]
+            left = left[self._table[place[left]] != left]
+            place[left] = (place[left] + 1) % len(self._table)
+
+    def of(self, column: Column) -> Ints:
+        """Raises KeyError for a text that is none of them."""
+        words = words_of(column)
+        if len(words) != len(self._words):
+            raise KeyError("an account of nobody")
+        place, left = self._places(hashes_of_columns(column)), np.arange(len(column.values))
+        number = self._table[place]
+        while len(left):
+            if (number[left] < 0).any():
+                raise KeyError("an account of nobody")
+            differs = self._words[0][number[left]] != words[0][left]
+            for given, word in zip(self._words[1:], words[1:], strict=True):
+                differs |= given[number[left]] != word[left]
+            left = left[differs]
+            place[left] = (place[left] + 1) % len(self._table)
+            number[left] = self._table[place[left]]
+        return number
+
+    def _places(self, hashes: Hashes) -> Ints:
+        return (hashes >> self._shift).astype(np.int64)
+
+
+def in_order(values: Ints) -> Ints:
+    """The indexes that put values below 2**31 in order, stable: sorting them with their indexes beats `argsort`."""
+    return np.sort(values << 32 | np.arange(len(values))) & 0xFFFFFFFF
+
+
 def group_starts(of: Ints) -> Ints:
     """Where each run of equal values begins."""
     return np.flatnonzero(np.concatenate(([True], of[1:] != of[:-1]))) if len(of) else np.empty(0, np.int64)
@@ -227,7 +268,7 @@ def totals(holder: Ints, day: Ints, amount: Ints) -> Days:
     first = int(day.min(initial=0)) if len(day) else 0
     span = int(day.max()) - first + 1 if len(day) else 1
     key = holder * span + (day - first)
-    order = np.argsort(key, kind="stable")
+    order = in_order(key)
     key, amount = key[order], amount[order]
     starts = group_starts(key)
     if not len(starts):

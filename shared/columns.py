@@ -86,6 +86,14 @@ def integers(type_name: str, values: Array, nulls: Array | None = None) -> Colum
     return _fixed(type_name, values.astype(f">i{width}"), nulls)
 
 
+def words_of(texts: Column) -> tuple[npt.NDArray[np.uint64], ...]:
+    """8 bytes of each text at a time, of a column that is an array; zeros behind its end."""
+    assert isinstance(texts.values, np.ndarray), "an array of items"
+    width = texts.values.itemsize
+    wide = texts.values.astype(f"V{-(-width // 8) * 8}") if width % 8 else texts.values
+    return tuple(np.ascontiguousarray(wide).view("<u8").reshape(len(wide), -1).T)
+
+
 def booleans(values: Array, nulls: Array | None = None) -> Column:
     return _fixed("bool", values.astype(np.bool_).view("u1"), nulls)
 
@@ -124,10 +132,16 @@ def choices(values: Sequence[str | None]) -> Column:
     """As `texts`, for what has few different values."""
     index: dict[str | None, int] = {}
     which = [index.setdefault(value, len(index)) for value in values]
-    distinct = texts(list(index))
-    assert isinstance(distinct.values, list), "texts are a list"
-    items = np.array(distinct.values, f"S{distinct.width}").view(f"V{distinct.width}")
-    return distinct._replace(values=items).take(np.array(which, np.int64))
+    return chosen(list(index), np.array(which, np.int64))
+
+
+def chosen(different: Sequence[str | None], which: Array) -> Column:
+    """As `texts` of `different[which]`."""
+    distinct = texts(different)
+    width = distinct.width
+    column = Column("text", np.array(distinct.values, f"S{width}").view(f"V{width}"), distinct.lengths).take(which)
+    assert column.lengths is not None, "as texts have"
+    return column._replace(lengths=None) if (column.lengths == width).all() else column
 
 
 def constant(value: str, count: int) -> Column:

@@ -7,7 +7,7 @@ and the values must be what the declared type allows. An event that has no such 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints
@@ -383,13 +383,19 @@ class EventReader(Generic[E]):
         self._layouts: list[_Layout] = []
 
     def read(self, records: RecordColumns) -> EventColumns[E]:
-        """The events of records that say that they are of this type, or of all, whatever they say."""
+        """What the values are, whatever type the headers say."""
+        *_, events = self.reading(records)
+        return events
+
+    def reading(self, records: RecordColumns) -> Iterator[EventColumns[E]]:
+        """As `read`, some thousands at a time: what comes last is whole. In between, others may have the event loop."""
         events: EventColumns[E] = EventColumns(records, [field for field in self._fields.values() if field is not None])
         for first in range(0, len(records), ROWS_AT_ONCE):
             self._read(records, np.arange(first, min(first + ROWS_AT_ONCE, len(records))), events)
+            yield events
         if events.faults:
             events.rows = np.delete(events.rows, list(events.faults))
-        return events
+        yield events
 
     def _read(self, records: RecordColumns, rows: Ints, events: EventColumns[E]) -> None:
         """By the layouts that are known, then by those that are learnt from what these do not fit, then one by one."""
