@@ -95,6 +95,7 @@ class FetchedRecords:
             self._done_with(partition)
             return []
         unread = fetched._partition_records
+        unread._records_iterator = None  # unused here, it holds what was fetched until a collection
         batches: list[KafkaBatch | OldBatch] = []
         read = 0
         if begun is not None and begun.fetched is fetched:
