@@ -78,9 +78,10 @@ enabled = false
 def main() -> int:
     arguments = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     arguments.add_argument("--requests", type=int, default=20_000, help="at least so many in all")
-    arguments.add_argument("--examples", type=int, default=40, help="generated for each operation in each round")
+    arguments.add_argument("--examples", type=int, default=65, help="generated for each operation in each round")
     arguments.add_argument("--seed", type=int, default=None, help="by default another each time")
     arguments.add_argument("--service", choices=SERVICES, action="append", help="only this one")
+    arguments.add_argument("--phases", default="examples,coverage,fuzzing,stateful", help="by default all")
     given = arguments.parse_args()
     seed = random.SystemRandom().randrange(1_000_000) if given.seed is None else given.seed
     with tempfile.TemporaryDirectory(prefix="branchline-fuzz-") as name:
@@ -88,7 +89,7 @@ def main() -> int:
         folder.chmod(0o755)
         postgres = start_postgres(folder / "postgres")
         try:
-            plan = Plan(given.service or SERVICES, seed, given.requests, given.examples)
+            plan = Plan(given.service or SERVICES, seed, given.requests, given.examples, given.phases)
             figures = asyncio.run(fuzz(postgres, folder, plan))
         finally:
             postgres.stop()
@@ -144,6 +145,7 @@ class Plan(NamedTuple):
     seed: int
     requests: int
     examples: int
+    phases: str
 
 
 async def fuzz(postgres: EmbeddedPostgres, folder: Path, plan: Plan) -> dict[str, Any]:
@@ -153,14 +155,15 @@ async def fuzz(postgres: EmbeddedPostgres, folder: Path, plan: Plan) -> dict[str
     rounds = 0
     limits = ("rate_limit_per_second", "rate_limit_burst", "address_limit_per_second", "address_limit_burst")
     settings: dict[str, Any] = {**dict.fromkeys(limits, NO_LIMIT), "log_level": "ERROR"}
-    async with running_bank(postgres, folder, **settings) as bank:
+    webhooks = {"webhooks": True, "webhook_networks": ("127.0.0.0/8",)}
+    async with running_bank(postgres, folder, notification=webhooks, **settings) as bank:
         await open_bank(bank)
         while counted.total() < plan.requests:
             seed = plan.seed + rounds
             rounds += 1
             await take_in(bank, rounds)
             before = Counter({service: requests_of(service) for service in plan.services})
-            running = (run(bank, folder, service, seed, plan.examples) for service in plan.services)
+            running = (run(bank, folder, service, plan, seed) for service in plan.services)
             for service, report in zip(plan.services, await asyncio.gather(*running), strict=True):
                 found.add(service, report)
                 counted[service] += requests_of(service) - before[service]
@@ -187,9 +190,9 @@ def requests_of(service: str) -> int:
 
 
 def configured(seed: int, examples: int, known_ids: Known) -> str:
-    """For schemathesis; a JSON array of strings is one of TOML."""
+    """For schemathesis."""
     lines = [CONFIGURATION.format(seed=seed, examples=examples, sequences=SEQUENCES * examples)]
-    lines += [f"[dictionaries.{name}]\nvalues = {json.dumps(values)}" for name, values in known_ids.items()]
+    lines += [f"[dictionaries.{name}]\nvalues = {_toml(values)}" for name, values in known_ids.items()]
     lines += ["[parameters]"]
     lines += [
         f'"{place}.{name}" = {{ dictionary = "{name}", probability = {often} }}'
@@ -199,15 +202,21 @@ def configured(seed: int, examples: int, known_ids: Known) -> str:
     return "\n".join(lines)
 
 
-async def run(bank: Bank, folder: Path, service: str, seed: int, examples: int) -> Report:
+def _toml(values: list[str]) -> str:
+    """JSON's array of strings, but for surrogates and DEL, which TOML has other words for."""
+    return json.dumps(values, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+async def run(bank: Bank, folder: Path, service: str, plan: Plan, seed: int) -> Report:
     """One run of schemathesis; what it says is shown where it found something."""
     configuration, report, tally = (folder / f"{service}.{kind}" for kind in ("toml", "report.json", "tally.json"))
     tokens = {role: [await bank.token(role, **whose) for whose in people] for role, people in PEOPLE.items()}
-    configuration.write_text(configured(seed, examples, await known(bank, service)))
+    report.unlink(missing_ok=True)
+    configuration.write_text(configured(seed, plan.examples, await known(bank, service)), "utf-8")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(configuration)),
         *("run", f"{bank.url}/api/{service}/v1/openapi.json", "--report", "json", "--report-json-path", str(report)),
-        "--no-color",
+        *("--no-color", "--phases", plan.phases),
         env={
             **os.environ,
             "SCHEMATHESIS_HOOKS": "tests.fuzz.hooks",
@@ -224,6 +233,8 @@ async def run(bank: Bank, folder: Path, service: str, seed: int, examples: int) 
             process.kill()
     if process.returncode:
         print(said.decode(errors="replace"), flush=True)
+    if process.returncode not in (0, 1):  # neither well nor with findings: it did not run
+        raise RuntimeError(f"schemathesis ended with {process.returncode}")
     return Report(json.loads(report.read_text()), json.loads(tally.read_text()))
 
 

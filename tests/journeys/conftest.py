@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -124,9 +124,10 @@ async def running_bank(
     kafka: str | None = None,
     *,
     audit_keys: AuditKeys | None = None,
+    notification: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Bank]:
-    """The line in this process, served on a port of its own; `settings` are the platform's."""
+    """The line in this process, served on a port of its own; `settings` are the platform's, `notification` its own."""
     listening = listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     platform = PlatformSettings(
@@ -148,7 +149,7 @@ async def running_bank(
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(_transport(postgres, f"{prefix}log", kafka))
         smtp_port = await stack.enter_async_context(smtp_sink(environment=platform.environment, folder=folder))
-        notification = NotificationSettings(smtp_port=smtp_port, smtp_tls=SmtpTls.NONE)
+        told = NotificationSettings(smtp_port=smtp_port, smtp_tls=SmtpTls.NONE, **(notification or {}))
         line = await stack.enter_async_context(
             running_line(
                 platform,
@@ -158,7 +159,7 @@ async def running_bank(
                 create_mail_app(folder),
                 audit_keys=audit_keys or AuditKeys.generate(),
                 master_keys=LocalMasterKeys(MASTER_KEYS),
-                notification=notification,
+                notification=told,
             )
         )
         server = Server(line.gateway, on_exit=lambda: None)
