@@ -30,7 +30,7 @@ RULES: Rules = {
     "erasure": Kept("the certificate: what was deleted and when, without any value"),
     "erasure_part": Kept("the certificate: what was deleted and when, without any value"),
     "erased_identity": Kept("keyed hashes of the core's ids, by which what it still tells is known and not kept"),
-    "received_event": Kept("ids of the core's events, what became of them, and hashes: none names a customer"),
+    "received_event": Kept("ids of the core's events, what became of them, and keyed hashes: none names a customer"),
     "held_release": Kept("what was waited for, gone when it is released"),
     "branch": Kept("the bank's"),
     "manager": Kept("the staff's"),

@@ -108,6 +108,7 @@ class DataKeys:
         self._opened: OrderedDict[tuple[UUID, bytes], DataKey] = OrderedDict()
         self._index: BlindIndex | None = None
         self._for_nobody: DataKey | None = None
+        self._own: dict[str, bytes] = {}
 
     async def find(self, session: AsyncSession, customer_ids: Iterable[UUID]) -> dict[UUID, DataKey]:
         """Those that there are. The row is read each time: a key that was destroyed is not found, cached or not."""
@@ -182,6 +183,23 @@ class DataKeys:
         if self._for_nobody is None:
             await self._make_service_key(session, FOR_NOBODY)
         key = await self.find_for_nobody(session)
+        assert key is not None
+        return key
+
+    async def find_own(self, session: AsyncSession, name: str) -> bytes | None:
+        """A key of the service's own for what is sealed with none; None while nobody has made it."""
+        if name not in self._own:
+            key = await self._find_service_key(session, name)
+            if key is None or name in session.info.get(_MADE, ()):
+                return key
+            self._own[name] = key
+        return self._own[name]
+
+    async def make_own(self, session: AsyncSession, name: str) -> bytes:
+        """As `find_own`, made when there is none."""
+        if name not in self._own:
+            await self._make_service_key(session, name)
+        key = await self.find_own(session, name)
         assert key is not None
         return key
 

@@ -31,6 +31,7 @@ from tests.conftest import NewDatabase
 from tests.customer.asking import NOW
 from tests.customer.hostile import BANK, ERASED, QUIET, became, hostile, plain, record
 from tests.harness import PARTITIONS
+from tests.keys import share_fingerprints
 
 RULES = Rules(partitions=PARTITIONS, tolerance_minor=100)
 
@@ -94,8 +95,8 @@ async def test_a_hostile_stream_ends_the_same_by_columns_and_event_by_event(
 
     monkeypatch.setattr(ingestion, "post_columns", counting)
     records = hostile(seed, 240)
-    expected = await by_events(await new_database("customer"), records, size)
-    found = await by_columns(await new_database("customer"), records, size)
+    expected = await by_events(await share_fingerprints(await new_database("customer")), records, size)
+    found = await by_columns(await share_fingerprints(await new_database("customer")), records, size)
     for name, rows in expected.items():
         assert found[name] == rows, name
     assert sum(each.applied for each in posted) > 20
@@ -187,7 +188,7 @@ def test_a_plain_transaction_is_known_again_by_the_same_fingerprint() -> None:
     events.append(msgspec.structs.replace(events[0], transaction_id='T"\n\u2028\\u0000', sequence=0))
     rows = [PlainTransaction(*msgspec.structs.astuple(event)) for event in events]
     received = [read_record(record("e", event, 0), NOW) for event in events[:-1]]
-    assert fingerprints_of(rows).tolist()[:-1] == [each.fingerprint for each in received if isinstance(each, Received)]
+    assert fingerprints_of(rows).tolist()[:-1] == [each.digest for each in received if isinstance(each, Received)]
     assert [msgspec.json.encode(row) for row in rows] == [msgspec.json.encode(event) for event in events]
     assert PlainTransaction.__struct_fields__ == TransactionPosted.__struct_fields__
 

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from services.customer.use_cases.branches import record_branches
 from services.customer.use_cases.business_days import close_business_days
 from services.customer.use_cases.column_posting import post_columns
 from services.customer.use_cases.erasures import let_go_of_erased
+from services.customer.use_cases.fingerprints import keyed_fingerprints
 from services.customer.use_cases.managers import record_managers
 from services.customer.use_cases.parties import record_parties
 from services.customer.use_cases.receipts import Receipts, due_releases, forget_due, release_held
@@ -97,13 +98,16 @@ async def _receive(
 ) -> Settled:
     releasable = MOST_RELEASED
     settled = Settled()
+    fingerprints = await keyed_fingerprints(session)
     while due:
         source, events, was_held, transactions = due.popleft()
         brought = set[str]()
         if transactions is not None:
+            transactions = replace(transactions, fingerprints=fingerprints.of(transactions.fingerprints))
             events, brought = await _post(session, transactions, events, remembered, settled)
             if not events and not brought:
                 continue
+        fingerprints.give(events)
         arrived = Arrived(source, events, brought, remembered)
         await _lock_customers(session, arrived)
         receipts = await Receipts.of(session, arrived, were_held=was_held)

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.customer.errors import KeptEventGone, KeptEventNotFound, NotACloudEvent
 from services.customer.models import KeptEvent, KeptEventEdit
+from services.customer.use_cases.fingerprints import keyed_fingerprints
 from services.customer.use_cases.ingestion import Rules, receive_events
 from services.customer.use_cases.kept_bytes import open_events
 from services.customer.use_cases.receiving import Received, read_cloud_event
@@ -82,6 +83,7 @@ async def mend_kept_event(
     mended = read_cloud_event(payload, received_at=now)
     if not isinstance(mended, Received):
         raise NotACloudEvent(mended.detail)
+    (await keyed_fingerprints(session)).give([mended])
     if (mended.source, mended.event_id, mended.fingerprint) != key:
         await session.execute(delete(KeptEvent).where(*_is(key)))
         edit_id = new_id()

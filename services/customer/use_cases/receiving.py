@@ -35,7 +35,10 @@ SETTLED = (Outcome.APPLIED, Outcome.DUPLICATE)
 
 @masked
 class Received(msgspec.Struct, eq=False):
-    """`outcome` is what became of it so far; `data` is its payload as it came."""
+    """`outcome` is what became of it so far; `data` is its payload as it came, `digest` 64 bits of its hash.
+
+    `fingerprint` is what the database knows it by: see `fingerprints`.
+    """
 
     source: str
     event_id: str
@@ -43,13 +46,14 @@ class Received(msgspec.Struct, eq=False):
     occurred_at: datetime
     event: CoreBankingEvent
     data: bytes | msgspec.Raw
-    fingerprint: int
+    digest: int
     line: int = 0
     outcome: Outcome = Outcome.APPLIED
     waits_for: str | None = None
     code: str | None = None
     pointer: str | None = None
     detail: str | None = None
+    fingerprint: int = 0
 
     @property
     def cloud_event(self) -> bytes:
@@ -205,11 +209,10 @@ def receive(
         event = _decode(type_name, payload)
         _refuse_implausible(event, occurred_at, received_at)
     except Undecodable as fault:
-        wrong = Received(source, event_id, type_name, occurred_at, _NOTHING, data, _fingerprint(payload), line)
+        wrong = Received(source, event_id, type_name, occurred_at, _NOTHING, data, _digest(payload), line)
         wrong.park(fault.code, fault.pointer, fault.detail)
         return wrong
-    fingerprint = _fingerprint(encode(event))
-    return Received(source, event_id, type_name, occurred_at, event, data, fingerprint, line)
+    return Received(source, event_id, type_name, occurred_at, event, data, _digest(encode(event)), line)
 
 
 def receive_fact(
@@ -217,7 +220,7 @@ def receive_fact(
 ) -> Received:
     """An event that is decoded already, as from a row of a file; it is held to the same rules."""
     data = encode(event)
-    received = Received(source, event_id, event.TYPE, occurred_at, event, data, _fingerprint(data), line)
+    received = Received(source, event_id, event.TYPE, occurred_at, event, data, _digest(data), line)
     try:
         _refuse_nul(data)
         _refuse_implausible(event, occurred_at, received_at)
@@ -236,7 +239,7 @@ NUL = b"\\u0000"
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
-def _fingerprint(payload: bytes) -> int:
+def _digest(payload: bytes) -> int:
     """64 bits, by which the same payload is known again."""
     return int.from_bytes(blake2b(payload, digest_size=8).digest(), "big", signed=True)
 

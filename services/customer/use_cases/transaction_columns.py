@@ -58,6 +58,7 @@ class Transactions:
     event_ids: Sequence[str]
     columns: Columns
     fingerprints: Ints
+    """Digests, until the database's key has made fingerprints of them."""
     receive_line: Callable[[int], Received] = _unreceived
     """The one of this line as an event, for the way of all others."""
 
