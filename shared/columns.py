@@ -6,6 +6,7 @@ for others the widest row is laid out, and the bytes that a row does not have ar
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -145,7 +146,8 @@ def chosen(different: Sequence[str | None], which: Array) -> Column:
 
 
 def constant(value: str, count: int) -> Column:
-    return choices([value]).take(np.zeros(count, np.int64))
+    encoded = value.encode()
+    return Column("text", np.full(count, np.void(encoded))) if encoded else texts([value] * count)
 
 
 def byteas(values: Sequence[bytes | None]) -> Column:
@@ -195,12 +197,25 @@ def array_of(column: Column, oid: int) -> bytes:
 def _narrow(columns: Sequence[Column], first: int, last: int) -> Iterator[bytes]:
     """Halves the rows until a wide one among them does not make all of them too wide."""
     parts = [column.part(first, last) for column in columns]
+    if len(parts) > 1 and isinstance(parts[-1].values, list) and all(part.lengths is None for part in parts[:-1]):
+        yield _with_last(parts[:-1], parts[-1])
+        return
     if last - first > 1 and (last - first) * sum(part.width for part in parts) > BYTES_AT_ONCE:
         middle = (first + last) // 2
         yield from _narrow(columns, first, middle)
         yield from _narrow(columns, middle, last)
     else:
         yield _laid_out(parts, len(columns))
+
+
+def _with_last(columns: Sequence[Column], last: Column) -> bytes:
+    """Rows of one width but for their last field, which is not laid out: it may be long, and be of any length."""
+    assert last.lengths is not None, "texts have lengths"
+    heads = _laid_out([*columns, Column("", last.lengths.astype(">i4"))], len(columns) + 1)
+    width = len(heads) // len(last.values)
+    # Of the field that stands for the last one, its own length is taken out.
+    pieces = [heads[at : at + width - 8] + heads[at + width - 4 : at + width] for at in range(0, len(heads), width)]
+    return b"".join(chain.from_iterable(zip(pieces, last.values, strict=True)))
 
 
 def _laid_out(columns: Sequence[Column], fields: int | None) -> bytes:

@@ -54,10 +54,11 @@ class _Many(NamedTuple):
             "type": constant(self.type, count),
             "topic": constant(self.topic, count),
             "key": codes(self.keys),
-            "payload": byteas(self.payloads),
             "occurred_at": instants(at),
         }
-        return columns if self.traceparent is None else {**columns, "traceparent": constant(self.traceparent, count)}
+        if self.traceparent is not None:
+            columns["traceparent"] = constant(self.traceparent, count)
+        return {**columns, "payload": byteas(self.payloads)}  # the last, since it is long and of any length
 
 
 class EventTooLarge(Exception):

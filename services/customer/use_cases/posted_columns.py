@@ -1,6 +1,5 @@
 """What a batch of posted transactions leaves, by columns: ledger, receipts, and what customers' events tell."""
 
-from collections.abc import Sequence
 from datetime import date
 from itertools import compress, pairwise
 
@@ -56,7 +55,7 @@ async def write_postings(
 
 
 class _Told(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """`PostedTransaction` as it is written, with ids that are texts already."""
+    """`PostedTransaction` as it is written, with ids that are texts already; the rest of the event is put around it."""
 
     transaction_id: str
     account_id: str
@@ -69,13 +68,6 @@ class _Told(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     is_external: bool = False
 
 
-class _Tells(msgspec.Struct, frozen=True, gc=False):
-    """`TransactionsPosted` as it is written, with a list that is written already."""
-
-    customer_id: str
-    transactions: msgspec.Raw
-
-
 _encoder = msgspec.json.Encoder()
 
 
@@ -85,24 +77,25 @@ def tell_customers(
     """Publishes each customer's transactions in one event, or in as few as may be."""
     customers, customer = np.unique(accounts.customer_id.view("S16"), return_inverse=True)
     customer_ids = texts_of(customers.tobytes())
-    told = _told(transactions, accounts, rows, order)
     by_customer = np.argsort(customer[rows.account], kind="stable")
     told_to = customer[rows.account[by_customer]]
-    told = [told[at] for at in by_customer.tolist()]
+    told = _told(transactions, accounts, rows, order, by_customer)
     starts = np.flatnonzero(np.concatenate(([True], told_to[1:] != told_to[:-1])))
-    keys, events = [], []
+    keys, payloads = [], []
     for key, (first, last) in zip(told_to[starts].tolist(), pairwise([*starts.tolist(), len(told)]), strict=True):
+        customer_id = customer_ids[key]
         for some in range(first, last, MOST_IN_ONE_EVENT):
             listed = b",".join(told[some : min(some + MOST_IN_ONE_EVENT, last)])
-            keys.append(customer_ids[key])
-            events.append(_Tells(customer_ids[key], msgspec.Raw(b"[%b]" % listed)))
-    publish_encoded(session, TransactionsPosted, keys, _lines(events))
+            keys.append(customer_id)
+            payloads.append(b'{"customer_id":"%b","transactions":[%b]}' % (customer_id.encode(), listed))
+    publish_encoded(session, TransactionsPosted, keys, payloads)
 
 
-def _told(transactions: Transactions, accounts: Accounts, rows: Booked, order: Ints) -> list[bytes]:
-    """Each of the rows as it is written. They are made in the order in which they came, as they lie in memory."""
-    account_ids = [each.tobytes() for each in accounts.account_id]
-    account_texts = texts_of(b"".join(account_ids))
+def _told(transactions: Transactions, accounts: Accounts, rows: Booked, order: Ints, wanted: Ints) -> list[bytes]:
+    """The `wanted` rows as they are written. They are made in the order in which they came, as they lie in memory."""
+    joined = accounts.account_id.tobytes()
+    account_ids = [joined[at : at + 16] for at in range(0, len(joined), 16)]
+    account_texts = texts_of(joined)
     account_of = np.full(len(transactions), -1)
     account_of[order] = rows.account
     columns, told = transactions.columns, list[bytes]()
@@ -113,25 +106,21 @@ def _told(transactions: Transactions, accounts: Accounts, rows: Booked, order: I
             new = [at >= 0 for at in which]
             which = list(compress(which, new))
             part = {name: list(compress(column, new)) for name, column in part.items()}
-        made = map(
-            _Told,
-            texts_of(derived_ids([account_ids[at] for at in which], part["transaction_id"])),
-            [account_texts[at] for at in which],
-            part["booked_on"],
-            part["sequence"],
-            part["amount_minor"],
-            part["currency"],
-            part["kind"],
-            part["balance_after_minor"],
-            [bank is not None for bank in part["counterparty_bank"]],
+        made = list(
+            map(
+                _Told,
+                texts_of(derived_ids([account_ids[at] for at in which], part["transaction_id"])),
+                [account_texts[at] for at in which],
+                part["booked_on"],
+                part["sequence"],
+                part["amount_minor"],
+                part["currency"],
+                part["kind"],
+                part["balance_after_minor"],
+                [bank is not None for bank in part["counterparty_bank"]],
+            )
         )
-        told += _lines(list(made))
-    came = np.argsort(order)  # of the rows, in the order in which they came
-    place = np.empty(len(order), np.int64)
-    place[came] = np.arange(len(order))
-    return [told[at] for at in place.tolist()]
-
-
-def _lines(made: Sequence[msgspec.Struct]) -> list[bytes]:
-    """Each of them as it is written: a line break within a text is escaped."""
-    return _encoder.encode_lines(made).split(b"\n")[: len(made)]
+        told += _encoder.encode_lines(made).split(b"\n")[: len(made)]  # a line break within a text is escaped
+    place = np.empty(len(transactions), np.int64)
+    place[np.sort(order)] = np.arange(len(order))
+    return [told[at] for at in place[order[wanted]].tolist()]
