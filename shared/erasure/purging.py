@@ -130,7 +130,17 @@ async def without_erased(session: AsyncSession, deliveries: Sequence[Delivery[An
     ]
 
 
+MANY = 100
+"""To ask for so many one by one costs more than to read a quarter as many who were erased."""
+
+
 async def erased_among(session: AsyncSession, customer_ids: Sequence[UUID]) -> frozenset[UUID]:
+    if len(customer_ids) >= MANY:
+        erased = select(data_key.c.customer_id).where(data_key.c.destroyed_at.is_not(None))
+        most = len(customer_ids) // 4
+        found = (await session.scalars(erased.limit(most))).all()
+        if len(found) < most:  # they are all
+            return frozenset(found).intersection(customer_ids)
     wanted = data_key.c.customer_id == any_(literal(list(customer_ids), ARRAY(Uuid)))
     return frozenset(
         await session.scalars(select(data_key.c.customer_id).where(wanted, data_key.c.destroyed_at.is_not(None)))

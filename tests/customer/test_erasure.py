@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from services.customer.personal_data import RULES
+from shared.erasure.purging import MANY, erased_among
 from shared.erasure.rules import Deleted
 from shared.events import Event
 from shared.events.corebanking import PartyRelation, RelatedParty
@@ -14,6 +15,8 @@ from shared.events.erasure import PurgedTable
 from shared.events.interaction import CustomerPurged as PurgedByInteraction
 from shared.events.notification import CustomerPurged as PurgedByNotification
 from shared.events.scoring import CustomerPurged as PurgedByScoring
+from shared.ids import new_id
+from shared.sealing.data_keys import keys_of
 from tests.bank import account, party, posted, push
 from tests.customer.asking import HEAD_1, NOW, OFFICE, account_id_of, get, id_of, post, shared_account, two_branches
 from tests.harness import ServiceUnderTest
@@ -127,3 +130,15 @@ async def test_an_account_of_somebody_else_stays_theirs_without_the_erased_proxy
         id=await account_id_of(customer, "A3"),
     )
     assert found == [("holder",)]
+
+
+async def test_who_was_erased_is_found_among_few_and_many(customer: ServiceUnderTest) -> None:
+    ids = [new_id() for _ in range(2 * MANY)]
+    async with customer.database.transaction() as session:
+        await keys_of(session).make(session, ids[:-1])
+        for number in (1, MANY // 4, MANY):
+            for customer_id in ids[:number]:
+                await keys_of(session).destroy(session, customer_id)
+            for some in (ids[:2], ids[:MANY], ids[MANY // 2 :], ids):
+                assert await erased_among(session, some) == set(ids[:number]) & set(some), (number, len(some))
+            assert await erased_among(session, ids[MANY:]) == set()
