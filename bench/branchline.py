@@ -47,6 +47,8 @@ from tests.keys import MASTER_KEYS
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+BATCH, FETCH_MIB = 30_000, 18
+"""The larger a batch, the fewer rows of aggregates and outbox for each event; 300 MiB of memory are enough for this."""
 
 # Lateral and with an offset, it looks each up in the index: as a join, the planner reads the whole ledger for it.
 _KNOWN = (
@@ -112,7 +114,7 @@ class Branchline:
     async def run(self, setup: Setup, stop: asyncio.Event) -> None:
         subscriptions = Subscriptions(group=setup.group)
         subscriptions.on_records(setup.topic, self.post_transactions, prepare=self.prepare_transactions)
-        await consume(setup, subscriptions, stop)
+        await consume(setup, subscriptions, stop, batch=BATCH, fetch_mib=FETCH_MIB)
 
     def check(self, setup: Setup, placed: Sequence[Sequence[Posted]]) -> None:
         check_exactly_once(setup, placed)
@@ -279,11 +281,14 @@ def totals(holder: Ints, day: Ints, amount: Ints) -> Days:
     return Days(key[starts] // span, key[starts] % span + first, count, debit, credit)
 
 
-async def consume(setup: Setup, subscriptions: Subscriptions, stop: asyncio.Event) -> None:
+async def consume(
+    setup: Setup, subscriptions: Subscriptions, stop: asyncio.Event, *, batch: int = 20_000, fetch_mib: int = 11
+) -> None:
     """Branchline's consumer, until `stop`."""
     database = Database(setup.database, setup.database, pool_size=2)
     database.data_keys = DataKeys(LocalMasterKeys(MASTER_KEYS))
-    consumer = Consumer("bench", database, KafkaSource(KafkaConnection(setup.bootstrap)), subscriptions)
+    source = KafkaSource(KafkaConnection(setup.bootstrap), fetch_mib=fetch_mib)
+    consumer = Consumer("bench", database, source, subscriptions, batch=batch)
     running = asyncio.ensure_future(consumer.run())
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -154,8 +154,10 @@ class KafkaSource:
     REVOKE_SECONDS = 10.0  # for a delivery under way to commit before its partition goes to another
     COMMIT_SECONDS = 2.0  # for a report of progress, which may as well fail
 
-    def __init__(self, connection: KafkaConnection) -> None:
+    def __init__(self, connection: KafkaConnection, *, fetch_mib: int = 11) -> None:
+        """`fetch_mib` is of one partition, and so the most of a batch; some four fetches are in memory at once."""
         self._connection = connection
+        self._fetch_bytes = fetch_mib * 2**20
         self._group = ""
         self._topics: list[str] = []
         self._positions: Positions | None = None
@@ -229,8 +231,8 @@ class KafkaSource:
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
-            max_partition_fetch_bytes=11 * 1024 * 1024,
-            fetch_max_bytes=11 * 1024 * 1024,
+            max_partition_fetch_bytes=self._fetch_bytes,
+            fetch_max_bytes=self._fetch_bytes,
             session_timeout_ms=10_000,  # the partitions of one that was killed wait so long; who is only slow is fenced
             heartbeat_interval_ms=2_000,
             rebalance_timeout_ms=30_000,
