@@ -38,6 +38,7 @@ OF_NOBODY = {
     "KeptTable": "a table's name",
     "Fact": "a number, as a survey's score",
     "NewFact": "a number, as a survey's score",
+    "Field": "the name of an event's field",
     "GoldenEvent": "the examples of the documents",
 }
 """Classes with such a field that is not about a customer, and of what it is instead."""
