@@ -14,9 +14,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -24,7 +25,7 @@ import psycopg
 
 from bench.check import NotExactlyOnce
 from bench.input import generate, holders
-from bench.servers import children_of, seconds_of
+from bench.servers import children_of, peak_bytes, seconds_of
 from services.customer.use_cases.ledger import Posting
 from shared.embedded_postgres import EmbeddedPostgres, start_postgres
 from shared.events.corebanking import TransactionKind
@@ -88,7 +89,7 @@ def measure_backfill(postgres: EmbeddedPostgres, url: str, files: Files) -> Meas
     """Raises NotExactlyOnce."""
     began, cpu = perf_counter(), _cpu(postgres)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    summary = _load(url, [files.transactions])
+    summary, peak = _load(url, [files.transactions])
     seconds = perf_counter() - began
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     python = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
@@ -100,16 +101,25 @@ def measure_backfill(postgres: EmbeddedPostgres, url: str, files: Files) -> Meas
         files.rows / seconds,
         python / files.rows * 1e6,
         (_cpu(postgres) - cpu) / files.rows * 1e6,
-        after.ru_maxrss / 1024,
+        peak / 2**20,
     )
 
 
-def _load(url: str, paths: Sequence[Path]) -> dict[str, int]:
+def _load(url: str, paths: Sequence[Path]) -> tuple[dict[str, int], int]:
+    """The summary, and the process's greatest memory in bytes: its own, not what it had of the one that started it."""
     program = [sys.executable, "-m", "services.cli", "backfill", *map(str, paths), "--source=core", "--json"]
     environment = {**os.environ, **KEYS, "CUSTOMER_DATABASE_URL": url}
-    done = subprocess.run(program, env=environment, capture_output=True, text=True, check=True)  # noqa: S603 - our own
-    summary: dict[str, int] = json.loads(done.stdout)
-    return summary
+    peak = 0
+    with subprocess.Popen(program, env=environment, stdout=subprocess.PIPE, text=True) as loading:  # noqa: S603 - our own
+        while loading.poll() is None:
+            with suppress(OSError):  # it has ended
+                peak = max(peak, peak_bytes(str(loading.pid)))
+            sleep(0.05)
+        written, _ = loading.communicate()
+    if loading.returncode:
+        raise subprocess.CalledProcessError(loading.returncode, program)
+    summary: dict[str, int] = json.loads(written)
+    return summary, peak
 
 
 def measure_copy(postgres: EmbeddedPostgres, url: str, rows: Sequence[Posting]) -> Measured:
@@ -162,7 +172,9 @@ def _own() -> float:
 
 def _cpu(postgres: EmbeddedPostgres) -> float:
     postmaster = postgres.server.get_postmaster_info().pid
-    return seconds_of(postmaster, with_ended_children=True) + sum(map(seconds_of, children_of(postmaster)))
+    while True:
+        with suppress(FileNotFoundError, ProcessLookupError):  # one ended meanwhile, and is in the postmaster's account
+            return seconds_of(postmaster, with_ended_children=True) + sum(map(seconds_of, children_of(postmaster)))
 
 
 def _line(name: str, rounds: Sequence[Measured]) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Path, Request
+from psycopg.errors import UniqueViolation
 from sqlalchemy.exc import IntegrityError
 
 from services.customer.errors import CoreEventNotFound, TooManyEvents
@@ -85,7 +86,7 @@ def core_banking_router(settings: CustomerSettings, rules: Rules) -> APIRouter:
         received = [event for event in read if isinstance(event, Received)]
         try:
             await receive_events(session, received, rules=rules, now=now)
-        except IntegrityError:  # the same events came by another way at the same moment: next time they are known
+        except (IntegrityError, UniqueViolation):  # it came by another way meanwhile: the next time it is known
             raise TryAgain(headers={"Retry-After": "1"}) from None
         return _summary(read)
 
