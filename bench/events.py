@@ -24,6 +24,7 @@ LINE_CUSTOMERS, LINE_SHARE, PROBES, PROBE_SECONDS = 5_000, 0.1, 300, 15.0
 RATIOS = {
     "vs_copy_only": ("branchline", "copy_only"),
     "vs_copy_only_text": ("branchline", "copy_only_text"),
+    "two_processes_vs_copy_only": ("branchline_2_processes", "copy_only"),
     "vs_faststream_batch": ("branchline", "faststream_batch"),
     "vs_faststream_single": ("branchline", "faststream_single"),
     "two_processes_vs_one": ("branchline_2_processes", "branchline"),
