@@ -45,7 +45,7 @@ Columns = Mapping[str, Sequence[Any]]
 
 
 def _unreceived(line: int) -> Received:
-    raise NotImplementedError(f"who joined the parts has not said how line {line} is received")
+    raise RuntimeError(f"who joined the parts has not said how line {line} is received")
 
 
 @dataclass(frozen=True)
