@@ -26,7 +26,17 @@ from shared.byte_slices import (
     with_slack,
     words,
 )
-from shared.messaging.record_columns import NAMING, Named, RecordColumns, Slices, Types, named_in
+from shared.messaging.record_columns import (
+    ABSENT,
+    NAMING,
+    NULL,
+    TOLD,
+    Headers,
+    Layout,
+    RecordColumns,
+    Slices,
+    named_in,
+)
 from shared.messaging.records import Record, TopicPartition
 
 HEADER = struct.Struct(">qiibIhiqqqhii")
@@ -98,9 +108,9 @@ def columns_of(at: TopicPartition, batches: Sequence[KafkaBatch], layouts: "Head
     ]
     delta, *fields = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     key, value, headers = Slices(*fields[:2]), Slices(*fields[2:4]), Slices(*fields[4:])
-    types = layouts.read(buffer, headers)
+    said = layouts.read(buffer, headers)
     offset = base + delta
-    return RecordColumns(at, buffer, offset, key, value, types, _Rows(at, batches, buffer, offset, key, value, headers))
+    return RecordColumns(at, buffer, offset, key, value, said, _Rows(at, batches, buffer, offset, key, value, headers))
 
 
 class _Rows:
@@ -221,64 +231,66 @@ class HeaderLayouts:
     """Layouts of headers that records have had: names, the lengths of the values, and what names the event."""
 
     def __init__(self) -> None:
-        self._known: dict[int, list[tuple[Template, Named]]] = {}
+        self._known: dict[int, list[tuple[Template, Layout]]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._known.values()))
 
-    def read(self, buffer: bytes, headers: Slices) -> Types:
+    def read(self, buffer: bytes, headers: Slices) -> Headers:
         """Raises Unusual where headers do not end with the record, or have a name that is no UTF-8."""
-        numbers: dict[Named, int] = {}
+        numbers: dict[Layout, int] = {}
         of = np.empty(len(headers.at), np.int64)
         for first in range(0, len(of), ROWS_AT_ONCE):
             rows = slice(first, first + ROWS_AT_ONCE)
             at, length = headers.part(rows)
             for each in np.unique(length).tolist():
                 same = np.flatnonzero(length == each)
-                for which, named in self._divided(buffer, at[same], each):
-                    of[first + same[which]] = numbers.setdefault(named, len(numbers))
-        return Types(list(numbers), of)
+                for which, layout in self._divided(buffer, at[same], each):
+                    of[first + same[which]] = numbers.setdefault(layout, len(numbers))
+        return Headers(list(numbers), of, headers.at)
 
-    def _divided(self, buffer: bytes, at: Ints, length: int) -> Iterator[tuple[Ints, Named]]:
-        """Of headers of one length the indexes of those that name the same."""
+    def _divided(self, buffer: bytes, at: Ints, length: int) -> Iterator[tuple[Ints, Layout]]:
+        """Of headers of one length the indexes of those that are laid out alike."""
         left = np.arange(len(at))
         known = self._known.setdefault(length, []) if length <= LONGEST else []
-        for template, named in [*known]:
+        for template, layout in [*known]:
             fits = template.fits(buffer, at[left])
             if fits is None:
-                yield left, named
+                yield left, layout
                 return
-            yield left[fits], named
+            yield left[fits], layout
             left = left[~fits]
         for _ in range(LAYOUTS if length <= LONGEST else 0):
             first = int(at[left[0]])
-            template, named = _layout_of(buffer[first : first + length])
-            known.insert(0, (template, named))
+            template, layout = _layout_of(buffer[first : first + length])
+            known.insert(0, (template, layout))
             del known[LAYOUTS:]
             fits = template.fits(buffer, at[left])
             if fits is None:
-                yield left, named
+                yield left, layout
                 return
-            yield left[fits], named
+            yield left[fits], layout
             left = left[~fits]
         for row in left.tolist():
             first = int(at[row])
             headers = buffer[first : first + length]
-            yield np.array([row]), _named(headers, _read_headers(headers))
+            yield np.array([row]), _laid_out(headers, _read_headers(headers))
 
 
-def _layout_of(headers: bytes) -> tuple[Template, Named]:
+def _layout_of(headers: bytes) -> tuple[Template, Layout]:
     """As wide as the headers: any with the same names and lengths fits, if it names the same event."""
     fixed = bytearray(b"\xff" * len(headers))
     read = _read_headers(headers)
     for name, value in read:
         if value is not None and name not in NAMING:
             fixed[value] = bytes(value.stop - value.start)
-    return Template(headers, bytes(fixed)), _named(headers, read)
+    return Template(headers, bytes(fixed)), _laid_out(headers, read)
 
 
-def _named(headers: bytes, read: list[tuple[str, slice | None]]) -> Named:
-    return named_in([(name, None if value is None else headers[value]) for name, value in read])
+def _laid_out(headers: bytes, read: list[tuple[str, slice | None]]) -> Layout:
+    places = {name: (0, NULL) if value is None else (value.start, value.stop - value.start) for name, value in read}
+    named = named_in([(name, None if value is None else headers[value]) for name, value in read])
+    return Layout(named, tuple(places.get(name, (0, ABSENT)) for name in TOLD))
 
 
 def _read_headers(headers: bytes) -> list[tuple[str, slice | None]]:

@@ -5,7 +5,7 @@ they come, and reads the events out of them by `shared/events/columns.py`. They 
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import accumulate
 from typing import NamedTuple, Protocol, overload
 
 import numpy as np
@@ -17,10 +17,13 @@ from shared.messaging.records import ReadHeaders, Record, TopicPartition
 NAMING = ("ce_specversion", "ce_type")
 Named = tuple[bytes, ...]
 """What a record's headers of these names say."""
+TOLD = ("ce_id", "ce_source", "ce_time")
+"""Headers that are read by columns."""
+NULL, ABSENT = -1, -2
 
 
 class Slices(NamedTuple):
-    """Where bytes lie in the buffer; a length of -1 is null."""
+    """Where bytes lie in the buffer; a length of NULL is null, and of a header ABSENT that there is none."""
 
     at: Ints
     length: Ints
@@ -33,11 +36,22 @@ class Slices(NamedTuple):
         return None if length < 0 else buffer[at : at + length]
 
 
-class Types(NamedTuple):
-    """For each record, which of `named` its headers say."""
+class Layout(NamedTuple):
+    """What headers name, and for each of TOLD where it lies, counted from where they begin, and how long it is."""
 
-    named: list[Named]
+    named: Named
+    places: tuple[tuple[int, int], ...]
+
+
+class Headers(NamedTuple):
+    """For each record where its headers begin, and which of the layouts they have."""
+
+    layouts: Sequence[Layout]
     of: Ints
+    at: Ints
+
+    def part(self, rows: slice) -> "Headers":
+        return Headers(self.layouts, self.of[rows], self.at[rows])
 
 
 class Rows(Protocol):
@@ -58,7 +72,7 @@ class RecordColumns(Sequence[Record]):
         offset: Ints,
         key: Slices,
         value: Slices,
-        types: Types,
+        headers: Headers,
         rows: Rows,
     ) -> None:
         self.at = at
@@ -66,7 +80,7 @@ class RecordColumns(Sequence[Record]):
         self.offset = offset
         self.key = key
         self.value = value
-        self._types = types
+        self._headers = headers
         self._rows = rows
         self._range = range(len(offset))  # of those of `rows`
 
@@ -77,7 +91,13 @@ class RecordColumns(Sequence[Record]):
     def are(self, event_type: type[Event]) -> Bools:
         """Which records say that they are events of this type."""
         wanted = (b"1.0", event_type.TYPE.encode())
-        return np.array([named == wanted for named in self._types.named], np.bool_)[self._types.of]
+        return np.array([each.named == wanted for each in self._headers.layouts], np.bool_)[self._headers.of]
+
+    def header(self, name: str) -> Slices:
+        """Where the records' headers of one of TOLD lie: of several the last, which is what counts."""
+        number = TOLD.index(name)
+        places = np.array([each.places[number] for each in self._headers.layouts], np.int64).reshape(-1, 2)
+        return Slices(self._headers.at + places[self._headers.of, 0], places[self._headers.of, 1])
 
     def __len__(self) -> int:
         return len(self.offset)
@@ -94,9 +114,8 @@ class RecordColumns(Sequence[Record]):
             return self._rows.one(self._range[index])
         if index.step not in (None, 1):
             raise ValueError("records come one after the other")
-        types = Types(self._types.named, self._types.of[index])
-        key, value = self.key.part(index), self.value.part(index)
-        part = RecordColumns(self.at, self.buffer, self.offset[index], key, value, types, self._rows)
+        key, value, headers = self.key.part(index), self.value.part(index), self._headers.part(index)
+        part = RecordColumns(self.at, self.buffer, self.offset[index], key, value, headers, self._rows)
         part._range = self._range[index]
         return part
 
@@ -125,17 +144,27 @@ def named_in(headers: ReadHeaders) -> Named:
 def _joined(records: Sequence[Record]) -> RecordColumns:
     """Of records that are objects already."""
     at = TopicPartition(*records[0][:2]) if records else TopicPartition("", 0)
-    values = list(chain.from_iterable((record.key, record.value) for record in records))
-    lengths = np.fromiter((-1 if value is None else len(value) for value in values), np.int64, len(values))
+    numbers: dict[Layout, int] = {}
+    values: list[bytes | None] = []
+    of = []
+    for record in records:
+        said = dict(record.headers)
+        told = [said.get(name) for name in TOLD]
+        ends = accumulate(len(value or b"") for value in told)
+        places = tuple(
+            (end - len(value or b""), ABSENT if name not in said else NULL if value is None else len(value))
+            for name, value, end in zip(TOLD, told, ends, strict=True)
+        )
+        of.append(numbers.setdefault(Layout(named_in(record.headers), places), len(numbers)))
+        values += [record.key, record.value, b"".join(value or b"" for value in told)]
+    lengths = np.fromiter((NULL if value is None else len(value) for value in values), np.int64, len(values))
     starts = np.concatenate(([0], np.cumsum(np.maximum(lengths, 0))))[:-1]
-    numbers: dict[Named, int] = {}
-    of = [numbers.setdefault(named_in(record.headers), len(numbers)) for record in records]
     return RecordColumns(
         at,
         b"".join([*(value or b"" for value in values), bytes(SLACK)]),
         np.fromiter((record.offset for record in records), np.int64, len(records)),
-        Slices(starts[::2], lengths[::2]),
-        Slices(starts[1::2], lengths[1::2]),
-        Types(list(numbers), np.array(of, np.int64)),
+        Slices(starts[::3], lengths[::3]),
+        Slices(starts[1::3], lengths[1::3]),
+        Headers(list(numbers), np.array(of, np.int64), starts[2::3]),
         _Given(records),
     )

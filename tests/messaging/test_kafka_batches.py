@@ -12,11 +12,11 @@ from shared.byte_slices import Unusual
 from shared.events import Event
 from shared.events.corebanking import LifeEventRecorded, TransactionPosted
 from shared.messaging.kafka_batches import HEADER, HeaderLayouts, KafkaBatch, batch_in, columns_of
-from shared.messaging.record_columns import RecordColumns
+from shared.messaging.record_columns import ABSENT, TOLD, RecordColumns
 from shared.messaging.records import Record, TopicPartition, headers_of
 
 AT = TopicPartition("topic", 3)
-NAMES = st.one_of(st.sampled_from(["ce_type", "ce_specversion", "ce_id", "traceparent", ""]), st.text(max_size=5))
+NAMES = st.one_of(st.sampled_from(["ce_type", "ce_specversion", *TOLD, "traceparent", ""]), st.text(max_size=5))
 TYPE = TransactionPosted.TYPE.encode()
 SAID = st.sampled_from([b"1.0", b"2.0", b"", TYPE, TYPE[:-1] + b"2", LifeEventRecorded.TYPE.encode()])
 NULLABLE = st.none() | st.binary(max_size=70) | st.integers(120, 8_400).map(bytes)
@@ -63,6 +63,12 @@ def assert_same(columns: RecordColumns, records: list[Record]) -> None:
     for row, record in enumerate(records):
         assert columns.key.bytes_of(columns.buffer, row) == record.key
         assert columns.value.bytes_of(columns.buffer, row) == record.value
+    for name in TOLD:
+        told = columns.header(name)
+        for row, record in enumerate(records):
+            said = dict(record.headers)
+            assert (told.length[row] == ABSENT) == (name not in said)
+            assert told.bytes_of(columns.buffer, row) == said.get(name)
     for event_type in (TransactionPosted, LifeEventRecorded):
         assert columns.are(event_type).tolist() == [is_one(record, event_type) for record in records]
     for length in {len(record.key or b"") for record in records} - {0}:
