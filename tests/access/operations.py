@@ -158,7 +158,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         "list_deliveries": Probe("/alerts/{alert_id}/deliveries"),
         **dict.fromkeys(
             ("read_webhook", "set_webhook", "remove_webhook"),
-            Open("where one's own alerts are sent: tests/notification/test_webhooks.py has its tests", STAFF),
+            Open("where one's own alerts are sent: tests/notification/webhooks has its tests", STAFF),
         ),
     },
 }

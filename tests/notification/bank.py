@@ -2,17 +2,14 @@
 
 import asyncio
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import httpx
 import uvicorn
-from aiosmtpd.smtp import SMTP, AuthResult
 
 from services.notification.app import notification_service
 from services.notification.settings import NotificationSettings
@@ -45,7 +42,7 @@ class Watch:
 
 @asynccontextmanager
 async def notifying(database: Database, watch: Watch, **settings: Any) -> AsyncIterator[ServiceUnderTest]:
-    stated = NotificationSettings(**{"smtp_tls": "none", "smtp_timeout_seconds": 2, **settings})
+    stated = NotificationSettings(**{"smtp_tls": "none", **settings})
     service = notification_service("https://branchline.example", stated, clock=watch)
     async with under_test(service, database) as running:
         running.app.state.clock = watch
@@ -139,66 +136,6 @@ async def mail_of(notification: ServiceUnderTest, alert: ChurnAlertRaised, who: 
     """The one delivery of the alert by e-mail."""
     (mail,) = [item for item in (await deliveries(notification, alert, who))["items"] if item["channel"] == "email"]
     return mail
-
-
-Reply = str | None
-"""What the relay says; None hangs up without a word."""
-
-
-@dataclass
-class ScriptedRelay:
-    """A mail relay that answers as it is told. `accepted` are the mails that it said 250 to, or was about to."""
-
-    on_mail: Callable[[], Reply] = lambda: "250 OK"
-    on_recipient: Callable[[], Reply] = lambda: "250 OK"
-    on_data: Callable[[], Reply] = lambda: "250 OK"
-    accepted: list[bytes] = field(default_factory=list)
-    connections: int = 0
-    logins: list[tuple[bytes, bytes]] = field(default_factory=list)
-    encrypted: list[bool] = field(default_factory=list)
-
-    async def handle_MAIL(self, server: SMTP, _session: Any, envelope: Any, address: str, _options: Any) -> str:  # noqa: N802, RUF100 - aiosmtpd's
-        envelope.mail_from = address
-        return self._say(server, self.on_mail())
-
-    async def handle_RCPT(self, server: SMTP, _session: Any, envelope: Any, address: str, _options: Any) -> str:  # noqa: N802, RUF100 - aiosmtpd's
-        envelope.rcpt_tos.append(address)
-        return self._say(server, self.on_recipient())
-
-    async def handle_DATA(self, server: SMTP, session: Any, envelope: Any) -> str:  # noqa: N802, RUF100 - aiosmtpd's
-        reply = self.on_data()
-        if reply is None or reply.startswith("2"):
-            self.accepted.append(envelope.original_content)
-            self.encrypted.append(session.ssl is not None)
-        return self._say(server, reply)
-
-    @staticmethod
-    def _say(server: SMTP, reply: Reply) -> str:
-        if reply is None:
-            assert isinstance(server.transport, asyncio.Transport)
-            server.transport.abort()
-            return "421 never heard"
-        return reply
-
-    def authenticate(self, _server: Any, _session: Any, _envelope: Any, _mechanism: Any, data: Any) -> Any:
-        self.logins.append((data.login, data.password))
-        return AuthResult(success=data.password == b"right", handled=False)
-
-
-@asynccontextmanager
-async def relaying(relay: ScriptedRelay, tls: ssl.SSLContext | None = None, **options: Any) -> AsyncIterator[int]:
-    """The relay's port, on loopback."""
-    loop = asyncio.get_running_loop()
-
-    def protocol() -> SMTP:
-        relay.connections += 1
-        return SMTP(relay, hostname="relay", loop=loop, tls_context=tls, authenticator=relay.authenticate, **options)
-
-    server = await loop.create_server(protocol, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
 
 
 async def eventually(holds: Callable[[], bool], seconds: float = 5) -> None:

@@ -2,6 +2,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from shared.database import Database
 from tests.conftest import NewDatabase
 from tests.harness import ServiceUnderTest
 from tests.notification.bank import Watch, notifying
@@ -13,6 +14,11 @@ def watch() -> Watch:
 
 
 @pytest.fixture
-async def notification(new_database: NewDatabase, watch: Watch) -> AsyncIterator[ServiceUnderTest]:
-    async with notifying(await new_database("notification"), watch) as service:
+async def database(new_database: NewDatabase) -> Database:
+    return await new_database("notification")
+
+
+@pytest.fixture
+async def notification(database: Database, watch: Watch) -> AsyncIterator[ServiceUnderTest]:
+    async with notifying(database, watch) as service:
         yield service

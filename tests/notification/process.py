@@ -1,4 +1,7 @@
-"""The service as a process of its own, on the embedded log, for a test that kills it: URLs and a port as arguments."""
+"""The service as a process of its own, on the embedded log, for a test that kills it: URLs and a port as arguments.
+
+It ends when its input does.
+"""
 
 import asyncio
 import sys
@@ -21,7 +24,7 @@ from tests.keys import MASTER_KEYS
 async def run(jobs_url: str, requests_url: str, log_url: str, smtp_port: str) -> None:
     log = EmbeddedLog(log_url)
     await log.start(TOPICS)
-    settings = NotificationSettings(smtp_port=int(smtp_port), smtp_tls=SmtpTls.NONE, smtp_timeout_seconds=0.5)
+    settings = NotificationSettings(smtp_port=int(smtp_port), smtp_tls=SmtpTls.NONE)
     platform = Platform(
         settings=PlatformSettings(),
         verifier=KnownTokens(),  # type: ignore[arg-type] # the same one method
@@ -32,7 +35,7 @@ async def run(jobs_url: str, requests_url: str, log_url: str, smtp_port: str) ->
     )
     database = Database(jobs_url, requests_url)
     async with LifespanManager(build_app(notification_service("http://branchline.test", settings), database, platform)):
-        await asyncio.Event().wait()
+        await asyncio.to_thread(sys.stdin.read)
 
 
 if __name__ == "__main__":

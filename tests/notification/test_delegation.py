@@ -10,7 +10,6 @@ from tests.notification.bank import (
     M1,
     M2,
     NOW,
-    ScriptedRelay,
     Watch,
     alert_ids,
     alert_raised,
@@ -18,10 +17,10 @@ from tests.notification.bank import (
     get,
     manager_changed,
     notifying,
-    relaying,
     run_job,
     told,
 )
+from tests.notification.relay import ScriptedRelay, relaying
 
 
 def delegated(**more: object) -> PortfolioDelegated:

@@ -1,6 +1,6 @@
 """Mails to those who are told: over one connection for as long as there are some."""
 
-import time
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from prometheus_client import Counter
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 MAILS = Counter("branchline_notification_mail_attempts_total", "Attempts to send a mail.", ["outcome"])
 
-RUN_SECONDS = 4.0
+LONGEST_RUN = timedelta(seconds=4)
 """After which a run ends, so that a shutdown need not wait for a long queue."""
 LONGEST_PAUSE_SECONDS = 60.0
 
@@ -27,20 +27,22 @@ class MailSender:
     def __init__(self, settings: NotificationSettings, public_url: str, clock: Clock) -> None:
         self._settings = settings
         self._public_url = public_url
+        self._clock = clock
         retries = Retries(settings.mail_attempts, settings.mail_first_wait_seconds, settings.mail_longest_wait_seconds)
         longest = settings.smtp_timeout_seconds
         self._attempts = Attempts(Channel.EMAIL, retries, clock, longest_seconds=longest, counter=MAILS)
         self._times_away = 0
-        self._resumes_at = float("-inf")
+        self._resumes_at = datetime.min.replace(tzinfo=UTC)
 
     async def send_due_mails(self, database: Database) -> None:
         """Sends what is due, until nothing is, the relay goes away, or the run has been long enough."""
-        if time.monotonic() < self._resumes_at:
+        now = self._clock()
+        if now < self._resumes_at:
             return
-        ends_at = time.monotonic() + RUN_SECONDS
+        ends_at = now + LONGEST_RUN
         relay = Relay(self._settings)
         try:
-            while time.monotonic() < ends_at:
+            while self._clock() < ends_at:
                 claim = await self._attempts.claim(database)
                 if claim is None:
                     return
@@ -79,5 +81,5 @@ class MailSender:
         """One mail at a time finds out whether the relay is back; the others keep their attempts."""
         self._times_away += 1
         pause = wait_seconds(self._times_away, first=1, longest=LONGEST_PAUSE_SECONDS)
-        self._resumes_at = time.monotonic() + pause
+        self._resumes_at = self._clock() + timedelta(seconds=pause)
         log.warning("mail_relay_away", code=answer.code, times=self._times_away, seconds=round(pause, 1))
