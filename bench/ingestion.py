@@ -66,11 +66,12 @@ class CustomerIngestion:
         await migrate("customer", setup.database)
         database = Database(setup.database, setup.database)
         database.data_keys = DataKeys(LocalMasterKeys(MASTER_KEYS))
-        receive = _core_banking(setup).receive_core_events
+        core = _core_banking(setup)
         events = list(_bank(setup.customers))
         for first in range(0, len(events), SEED_BATCH):
             async with database.transaction() as session:
-                await receive(session, [_record(event) for event in events[first : first + SEED_BATCH]])
+                records = [_record(event) for event in events[first : first + SEED_BATCH]]
+                await core.receive_core_events(session, await core.read_core_events(records))
         await database.close()
         with psycopg.connect(setup.database, autocommit=True) as connection:
             connection.execute("delete from outbox")
@@ -78,7 +79,8 @@ class CustomerIngestion:
 
     async def run(self, setup: Setup, stop: asyncio.Event) -> None:
         subscriptions = Subscriptions(group=setup.group)
-        subscriptions.on_records(setup.topic, _core_banking(setup).receive_core_events)
+        core = _core_banking(setup)
+        subscriptions.on_records(setup.topic, core.receive_core_events, core.read_core_events)
         await consume(setup, subscriptions, stop)
 
     def check(self, setup: Setup, placed: Sequence[Sequence[Posted]]) -> None:

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from shared.byte_slices import blocks
+
 Array = npt.NDArray[Any]
 Lengths = npt.NDArray[np.int32]
 
@@ -140,9 +142,28 @@ def chosen(different: Sequence[str | None], which: Array) -> Column:
     """As `texts` of `different[which]`."""
     distinct = texts(different)
     width = distinct.width
-    column = Column("text", np.array(distinct.values, f"S{width}").view(f"V{width}"), distinct.lengths).take(which)
-    assert column.lengths is not None, "as texts have"
-    return column._replace(lengths=None) if (column.lengths == width).all() else column
+    return _even(Column("text", np.array(distinct.values, f"S{width}").view(f"V{width}"), distinct.lengths).take(which))
+
+
+def padded(texts: Column) -> Column:
+    """The same as an array of items, with zeros behind what is shorter."""
+    if not isinstance(texts.values, list):
+        return texts
+    width = texts.width
+    return _even(Column(texts.type, np.array(texts.values, f"S{width}").view(f"V{width}"), texts.lengths))
+
+
+def texts_at(buffer: bytes, at: Array, length: Array) -> Column:
+    """The texts that lie in a buffer, which goes on behind them for as long as the longest is; -1 for null."""
+    width = max(1, int(length.max(initial=0)))
+    items = blocks(buffer, at, width)
+    if not bool((length == width).all()):
+        items *= np.arange(width) < length[:, None]
+    return _even(Column("text", items.view(f"V{width}")[:, 0], length.astype(np.int32)))
+
+
+def _even(column: Column) -> Column:
+    return column if column.lengths is None or (column.lengths != column.width).any() else column._replace(lengths=None)
 
 
 def constant(value: str, count: int) -> Column:

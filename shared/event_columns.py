@@ -277,10 +277,12 @@ class EventColumns(Generic[E]):
     `rows` are their indexes among the records; `faults` say of the others, by index, what is wrong with them.
     """
 
-    def __init__(self, records: RecordColumns, fields: Sequence[Field]) -> None:
+    def __init__(self, records: RecordColumns, rows: Ints, fields: Sequence[Field]) -> None:
         count = len(records)
         self.faults: dict[int, Undecodable] = {}
-        self.rows = np.arange(count)
+        self.rows = rows
+        self.singly: list[int] = []
+        """The records that no layout fits, each decoded by itself."""
         self._buffer = records.buffer
         self._at, self._ends = records.value.at, records.value.at + records.value.length
         self._fields = {field.attribute: field for field in fields}
@@ -361,7 +363,17 @@ class EventColumns(Generic[E]):
                 self._nulls[name][kept] = True
         return rows[~fits]
 
+    def keep_only(self, which: Bools) -> None:
+        """Forgets the other rows."""
+        if not which.all():
+            self.rows = self.rows[which]
+
+    def bytes_of(self, row: int) -> bytes:
+        """The event as it came."""
+        return self._buffer[self._at[row] : max(self._at[row], self._ends[row])]
+
     def keep_one(self, row: int, event: E) -> None:
+        self.singly.append(row)
         for field in self._fields.values():
             value = getattr(event, field.attribute)
             if value is None:
@@ -382,19 +394,21 @@ class EventReader(Generic[E]):
         self._fields = {each.encode_name: field_of(event_type, each) for each in declared.fields}
         self._layouts: list[_Layout] = []
 
-    def read(self, records: RecordColumns) -> EventColumns[E]:
-        """What the values are, whatever type the headers say."""
-        *_, events = self.reading(records)
+    def read(self, records: RecordColumns, rows: Ints | None = None) -> EventColumns[E]:
+        """What the values of these rows are, or of all, whatever type the headers say."""
+        *_, events = self.reading(records, rows)
         return events
 
-    def reading(self, records: RecordColumns) -> Iterator[EventColumns[E]]:
+    def reading(self, records: RecordColumns, rows: Ints | None = None) -> Iterator[EventColumns[E]]:
         """As `read`, some thousands at a time: what comes last is whole. In between, others may have the event loop."""
-        events: EventColumns[E] = EventColumns(records, [field for field in self._fields.values() if field is not None])
-        for first in range(0, len(records), ROWS_AT_ONCE):
-            self._read(records, np.arange(first, min(first + ROWS_AT_ONCE, len(records))), events)
+        rows = np.arange(len(records)) if rows is None else rows
+        fields = [field for field in self._fields.values() if field is not None]
+        events: EventColumns[E] = EventColumns(records, rows, fields)
+        for first in range(0, len(rows), ROWS_AT_ONCE):
+            self._read(records, rows[first : first + ROWS_AT_ONCE], events)
             yield events
         if events.faults:
-            events.rows = np.delete(events.rows, list(events.faults))
+            events.rows = np.setdiff1d(rows, list(events.faults), assume_unique=True)
         yield events
 
     def _read(self, records: RecordColumns, rows: Ints, events: EventColumns[E]) -> None:

@@ -1,15 +1,19 @@
 """Ids: UUIDv7, so that rows written together lie together in an index."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from os import urandom
 from time import time_ns
+from typing import Any
 from uuid import UUID
 
 import numpy as np
+import numpy.typing as npt
 from uuid_utils.compat import uuid7
 
-__all__ = ["derived_id", "derived_ids", "new_id", "new_ids", "texts_of"]
+Array = npt.NDArray[Any]
+
+__all__ = ["derived_id", "derived_ids", "new_id", "new_ids", "written_ids"]
 
 
 def new_id() -> UUID:
@@ -41,23 +45,24 @@ def derived_id(cause: UUID, step: str) -> UUID:
     return UUID(int=(timestamp << 80) | (0x7 << 76) | (rand_a << 64) | (0b10 << 62) | rand_b)
 
 
-def derived_ids(causes: Sequence[bytes], steps: Sequence[str]) -> bytes:
-    """`derived_id` of each cause, given by its 16 bytes, and its step: 16 bytes each."""
-    sha256 = hashlib.sha256
-    digests = [sha256(cause + step.encode()).digest() for cause, step in zip(causes, steps, strict=True)]
-    digest = np.frombuffer(b"".join(digests), [("rand_a", ">u2"), ("rand_b", ">u8"), ("rest", "V22")])
-    cause = np.frombuffer(b"".join(causes), [("high", ">u8"), ("low", ">u8")])
-    ids = np.empty(len(steps), cause.dtype)
-    ids["high"] = (cause["high"] & np.uint64(2**64 - 2**16)) | np.uint64(0x7000) | (digest["rand_a"] >> np.uint16(4))
+def derived_ids(causes: Array, caused: Iterable[bytes]) -> Array:
+    """`derived_id` of each cause: of 16 bytes, as the ids are; `caused` are its bytes with the step's behind them."""
+    digests = b"".join([hashlib.sha256(each).digest() for each in caused])
+    digest = np.frombuffer(digests, [("rand_a", ">u2"), ("rand_b", ">u8"), ("rest", "V22")])
+    high = np.ascontiguousarray(causes).view(">u8")[::2]
+    ids = np.empty(len(digest), [("high", ">u8"), ("low", ">u8")])
+    ids["high"] = (high & np.uint64(2**64 - 2**16)) | np.uint64(0x7000) | (digest["rand_a"] >> np.uint16(4))
     ids["low"] = (digest["rand_b"] & np.uint64(2**62 - 1)) | np.uint64(0b10 << 62)
-    return ids.tobytes()
+    return ids.view("V16")
 
 
-def texts_of(ids: bytes) -> list[str]:
-    """UUIDs as they are written, of 16 bytes each."""
-    digits = np.frombuffer(ids.hex().encode(), "S1").reshape(-1, 32)
-    written = np.full((len(digits), 36), b"-", "S1")
+_HEX = np.frombuffer(bytes(range(256)).hex().encode(), "V2")
+
+
+def written_ids(ids: Array) -> Array:
+    """UUIDs of 16 bytes each as they are written, in 36."""
+    digits = _HEX[np.ascontiguousarray(ids).view(np.uint8)].view(np.uint8).reshape(-1, 32)
+    written = np.full((len(digits), 36), ord("-"), np.uint8)
     for first, last, dashes in ((0, 8, 0), (8, 12, 1), (12, 16, 2), (16, 20, 3), (20, 32, 4)):
         written[:, first + dashes : last + dashes] = digits[:, first:last]
-    joined = written.tobytes().decode()
-    return [joined[at : at + 36] for at in range(0, len(joined), 36)]
+    return written.view("V36")[:, 0]

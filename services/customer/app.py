@@ -36,7 +36,8 @@ def customer_service(
     subscriptions = Subscriptions(group="customer")
     purging = Purging(RULES, customer.CustomerPurged, clock, before=remember_erased)
     subscriptions.admit = without_erased
-    subscriptions.on_records(corebanking.TOPIC, CoreBanking(rules, clock).receive_core_events)
+    core = CoreBanking(rules, clock)
+    subscriptions.on_records(corebanking.TOPIC, core.receive_core_events, core.read_core_events)
     subscriptions.on(customer.CustomerErased, purging.begin)
     keeping = ExportKeeping(clock)
     exporting = Exporting(RULES, customer.ExportPartPrepared)

@@ -1,10 +1,11 @@
 """The core's topic in: the same use case as the HTTP boundary."""
 
+import asyncio
 from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.customer.use_cases.core_records import read_records
+from services.customer.use_cases.core_records import Read, RecordReader
 from services.customer.use_cases.ingestion import Rules, receive_events
 from services.customer.use_cases.receiving import Outcome, Remembered
 from shared.clock import Clock
@@ -20,23 +21,35 @@ class CoreBanking:
         self._rules = rules
         self._clock = clock
         self._remembered = remembered or Remembered()
+        self._reader = RecordReader()
 
-    async def receive_core_events(self, session: AsyncSession, records: Sequence[Record]) -> None:
+    async def read_core_events(self, records: Sequence[Record]) -> Read:
+        """What can be made of records before those before them are written, bit by bit."""
+        reading = self._reader.reading(records, self._clock())
+        while True:
+            try:
+                next(reading)
+            except StopIteration as end:
+                read: Read = end.value
+                return read
+            await asyncio.sleep(0)
+
+    async def receive_core_events(self, session: AsyncSession, read: Read) -> None:
         """Applies, holds or parks each event; what has no identity becomes a dead letter."""
         known = self._remembered
-        await write_once(session, lambda: self._receive(session, records), known.events, known.transactions)
+        await write_once(session, lambda: self._receive(session, read), known.events, known.transactions)
 
-    async def _receive(self, session: AsyncSession, records: Sequence[Record]) -> None:
-        now = self._clock()
-        read = read_records(records, now)
-        await park(session, [Parked(records[each.line], each.code, each.detail) for each in read.unreadable])
+    async def _receive(self, session: AsyncSession, read: Read) -> None:
+        now, records = self._clock(), read.records
+        received, unreadable = read.one_by_one(now)
+        await park(session, [Parked(records[each.line], each.code, each.detail) for each in unreadable])
         settled = await receive_events(
             session,
-            read.events,
+            received,
             rules=self._rules,
             now=now,
             remembered=self._remembered,
             transactions=read.transactions,
         )
-        parked = [event for event in (*read.events, *settled.left) if event.outcome is Outcome.PARKED]
+        parked = [event for event in (*received, *settled.left) if event.outcome is Outcome.PARKED]
         count_as_parked(session, [records[event.line] for event in parked])

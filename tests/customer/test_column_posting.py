@@ -20,10 +20,9 @@ from services.customer.use_cases.core_records import read_record
 from services.customer.use_cases.erasures import remember_erased
 from services.customer.use_cases.ingestion import Rules, receive_events
 from services.customer.use_cases.receiving import Received, Remembered, Unreadable, read_cloud_event
-from services.customer.use_cases.transaction_columns import PlainTransaction, fingerprints_of, wrong_rows
+from services.customer.use_cases.transaction_columns import FIELDS, facts_of, written_as_events, wrong_rows
 from shared.database import Database
 from shared.erasure.rules import Deleted
-from shared.events.corebanking import TransactionPosted
 from shared.messaging.dead_letters import Parked, offsets_parked_in, park
 from shared.messaging.records import Record
 from tests.bank import lines
@@ -78,7 +77,7 @@ async def by_columns(database: Database, records: Sequence[Record], size: int) -
     core, parked = forgetful(), []
     for first in range(0, len(records), size):
         async with database.transaction() as session:
-            await core.receive_core_events(session, records[first : first + size])
+            await core.receive_core_events(session, await core.read_core_events(records[first : first + size]))
             parked += sorted(offsets_parked_in(session))
     return {**await became(database), "parked": sorted(parked)}
 
@@ -112,7 +111,7 @@ async def test_what_this_process_never_saw_but_the_ledger_has_counts_once(new_da
     for events in (records[:20], records):
         core = forgetful()
         async with database.transaction() as session:
-            await core.receive_core_events(session, events)
+            await core.receive_core_events(session, await core.read_core_events(events))
     found = await became(database)
     assert len(found["postings"]) == 30
     assert sum(map(len, found["told"].values())) == 30
@@ -186,11 +185,13 @@ def test_a_plain_transaction_is_known_again_by_the_same_fingerprint() -> None:
     dice = random.Random(1)
     events = [plain(dice, number, ("A1",)) for number in range(50)]
     events.append(msgspec.structs.replace(events[0], transaction_id='T"\n\u2028\\u0000', sequence=0))
-    rows = [PlainTransaction(*msgspec.structs.astuple(event)) for event in events]
-    received = [read_record(record("e", event, 0), NOW) for event in events[:-1]]
-    assert fingerprints_of(rows).tolist()[:-1] == [each.digest for each in received if isinstance(each, Received)]
-    assert [msgspec.json.encode(row) for row in rows] == [msgspec.json.encode(event) for event in events]
-    assert PlainTransaction.__struct_fields__ == TransactionPosted.__struct_fields__
+    columns = {name: [getattr(event, name) for event in events] for name in FIELDS}
+    written, told = written_as_events(facts_of(columns))
+    assert written == [msgspec.json.encode(event) for event in events]
+    said = [
+        {name: getattr(event, name) for name in FIELDS[4:8] if getattr(event, name) is not None} for event in events
+    ]
+    assert told.rows() == [b"," + msgspec.json.encode(each)[1:-1] for each in said]
 
 
 def test_a_number_that_no_event_may_hold_is_wrong() -> None:

@@ -34,7 +34,7 @@ async def receive(customer: ServiceUnderTest, value: bytes | None, **headers: by
 
 async def deliver(customer: ServiceUnderTest, core: CoreBanking, *records: Record) -> set[int]:
     async with customer.database.transaction() as session:
-        await core.receive_core_events(session, records)
+        await core.receive_core_events(session, await core.read_core_events(records))
         return offsets_parked_in(session)
 
 

@@ -5,8 +5,8 @@ is kept: one that is unknown or that another event names, or for which came anot
 event that is held or parked, or a statement that lies behind what is booked.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -22,11 +22,11 @@ from services.customer.use_cases.account_columns import (
 )
 from services.customer.use_cases.posted_columns import tell_customers, write_postings, write_receipts
 from services.customer.use_cases.receiving import Received, Remembered
-from services.customer.use_cases.transaction_columns import Ints, Transactions
+from services.customer.use_cases.transaction_columns import Ints, Transactions, items, texts_in
 from services.customer.use_cases.transactions import reversals_wait
-from shared.columns import Column, nullable_numbers, numbers, texts
+from shared.columns import Column
 from shared.copying import execute_with_columns
-from shared.messaging.seen import Hashes, Seen, hashes_of
+from shared.messaging.seen import Hashes, Seen
 
 
 class Posted(NamedTuple):
@@ -64,19 +64,19 @@ async def post_columns(
         tell_customers(session, transactions, accounts, rows, order)
     if len(received):
         await write_receipts(session, transactions, received, applied)
-    columns = transactions.columns
-    asked = order.tolist() if len(order) and await reversals_wait(session) else []
+    facts = transactions.facts
+    asked = order if len(order) and await reversals_wait(session) else order[:0]
     return Posted(
         applied=len(order),
         duplicates=int(batch.is_plain.sum()) - len(order),
         left=np.flatnonzero(~batch.is_plain).tolist(),
-        identities=[(columns["account_id"][at], columns["transaction_id"][at]) for at in asked],
+        identities=list(zip(texts_in(facts.account_id, asked), texts_in(facts.transaction_id, asked), strict=True)),
     )
 
 
 # Lateral and with an offset, each is looked up in the index: as a join, the planner reads the whole table for it.
 _RECEIPTS = (
-    "select n.id, r.fingerprint, r.settled from unnest(%(ids)s::text[]) n (id)"
+    "select n.asked - 1, r.fingerprint, r.settled from unnest(%(ids)s::text[]) with ordinality n (id, asked)"
     " cross join lateral (select fingerprint, outcome in ('applied', 'duplicate') as settled from received_event"
     "  where source = %(source)s and event_id = n.id offset 0) r"
 )
@@ -93,10 +93,7 @@ class _Batch:
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
-        index: dict[str, int] = {}
-        self._named = np.array([index.setdefault(name, len(index)) for name in transactions.columns["account_id"]])
-        self.names = list(index)
-        self._index = index
+        self.names, self._named = transactions.named
         count = len(transactions)
         self.came_before = np.zeros(count, np.bool_)
         """Events whose id came before with the same payload: they have their receipt."""
@@ -111,7 +108,7 @@ class _Batch:
         self._is_left = self._account_of < 0
         currency = np.zeros(len(self.names), "S3")
         currency[accounts.named] = accounts.currency
-        self._leave(np.array(self._transactions.columns["currency"], "S3") != currency[self._named])
+        self._leave(items(self._transactions.facts.currency) != currency[self._named])
 
     def _leave(self, wrong: Flags) -> None:
         """Their accounts, with all that came for them."""
@@ -130,69 +127,73 @@ class _Batch:
         """Accounts that another event names, or whose event has another one's id."""
         if not others:
             return
-        for event in others:
-            at = self._index.get(getattr(event.event, "account_id", ""))
-            if at is not None:
-                self._is_left[at] = True
-        ids = {event.event_id for event in others}
-        if not ids.isdisjoint(self._transactions.event_ids):
-            self._leave(np.array([event_id in ids for event_id in self._transactions.event_ids]))
+        named = {getattr(event.event, "account_id", "") for event in others}
+        self._is_left |= np.array([name in named for name in self.names], np.bool_)
+        ids = {event.event_id.encode() for event in others}
+        self._leave(np.array([event_id in ids for event_id in items(self._transactions.event_ids).tolist()], np.bool_))
 
-    def _doubtful(self, seen: Seen | None, hashes: Hashes) -> list[int]:
+    def _doubtful(self, seen: Seen | None, hashes: Hashes) -> Flags:
         """Which may have come before, in this batch or ever."""
         if seen is None:
-            return list(range(len(self._named)))
-        doubtful = np.flatnonzero(seen.doubtful(hashes)).tolist()
+            return np.ones(len(hashes), np.bool_)
+        doubtful = seen.doubtful(hashes)
         seen.add(hashes)
         return doubtful
 
     async def look_up_events(self, session: AsyncSession, remembered: Remembered | None) -> None:
         """The first of an id counts; a conflict, or what waits under the id, is none of the columns' business."""
-        transactions, ids = self._transactions, self._transactions.event_ids
-        hashes = hashes_of([transactions.source] * len(ids), ids)
-        doubtful = self._doubtful(remembered.events if remembered else None, hashes)
-        if not doubtful:
+        transactions = self._transactions
+        hashes = transactions.event_hashes
+        doubtful = np.flatnonzero(self._doubtful(remembered.events if remembered else None, hashes))
+        if not len(doubtful):
             return
-        doubted = [ids[at] for at in doubtful]
-        rows = await execute_with_columns(session, _RECEIPTS, {"ids": texts(doubted)}, source=transactions.source)
-        known = {event_id: (fingerprint, settled) for event_id, fingerprint, settled in rows}
-        fingerprints = transactions.fingerprints
-        first: dict[str, int] = {}
-        wrong = np.zeros(len(ids), np.bool_)
-        for at, event_id in zip(doubtful, doubted, strict=True):
+        asked = {"ids": transactions.event_ids.take(doubtful)}
+        rows = await execute_with_columns(session, _RECEIPTS, asked, source=transactions.source)
+        known = {int(doubtful[place]): (fingerprint, settled) for place, fingerprint, settled in rows}
+        wrong = np.zeros(len(hashes), np.bool_)
+        first: dict[bytes, int] = {}
+        for at, event_id, fingerprint in self._more_than_once(doubtful, known, hashes, transactions.event_ids):
             before = first.setdefault(event_id, at)
-            fingerprint = int(fingerprints[at])
             if before != at:
                 self.came_before[at] = True
-                if fingerprint != fingerprints[before]:
+                if fingerprint != transactions.fingerprints[before]:
                     wrong[[before, at]] = True
-            if (receipt := known.get(event_id)) is not None:
+            if (receipt := known.get(at)) is not None:
                 self.came_before[at] = True
                 if receipt != (fingerprint, True):
                     wrong[at] = True
         self._leave(wrong)
 
+    def _more_than_once(
+        self, doubtful: Ints, known: Iterable[int], hashes: Hashes, *ids: Column
+    ) -> Iterator[tuple[Any, ...]]:
+        """Those of the doubtful that are known, or perhaps another has the same ids: index, ids and fingerprint."""
+        of = hashes[doubtful]
+        _, which, count = np.unique(of, return_inverse=True, return_counts=True)
+        met = np.union1d(doubtful[count[which] > 1], np.fromiter(known, np.int64))
+        columns = (items(column.take(met)).tolist() for column in ids)
+        return zip(met.tolist(), *columns, self._transactions.fingerprints[met].tolist(), strict=True)
+
     async def look_up_transactions(self, session: AsyncSession, remembered: Remembered | None) -> None:
-        transactions, columns = self._transactions, self._transactions.columns
-        accounts, ids = columns["account_id"], columns["transaction_id"]
-        hashes = hashes_of([transactions.source] * len(ids), accounts, ids)
+        transactions, facts = self._transactions, self._transactions.facts
+        hashes = transactions.hashes
         asks = ~self.came_before & self.is_plain
-        doubtful = [at for at in self._doubtful(remembered.transactions if remembered else None, hashes) if asks[at]]
-        if not doubtful:
+        doubtful = np.flatnonzero(self._doubtful(remembered.transactions if remembered else None, hashes) & asks)
+        if not len(doubtful):
             return
-        of = self._account_of[self._named[doubtful]]
         asked = {
-            "accounts": Column("uuid", self._accounts.account_id[of]),
-            "ids": texts([ids[at] for at in doubtful]),
+            "accounts": Column("uuid", self._accounts.account_id[self._account_of[self._named[doubtful]]]),
+            "ids": facts.transaction_id.take(doubtful),
         }
-        known: dict[tuple[str, str], int] = {}
-        for index, fingerprint in await execute_with_columns(session, _POSTINGS, asked):
-            known[accounts[doubtful[index]], ids[doubtful[index]]] = fingerprint
-        wrong = np.zeros(len(ids), np.bool_)
-        for at, fingerprint in zip(doubtful, transactions.fingerprints[doubtful].tolist(), strict=True):
-            identity = accounts[at], ids[at]
-            if (before := known.get(identity)) is None:
-                known[identity] = fingerprint
+        posted = await execute_with_columns(session, _POSTINGS, asked)
+        known = {int(doubtful[place]): fingerprint for place, fingerprint in posted}
+        wrong = np.zeros(len(hashes), np.bool_)
+        first: dict[tuple[bytes, bytes], int] = {}
+        ids = facts.account_id, facts.transaction_id
+        for at, account_id, transaction_id, fingerprint in self._more_than_once(doubtful, known, hashes, *ids):
+            before = known.get(at, first.get((account_id, transaction_id)))
+            if before is None:
+                first[account_id, transaction_id] = fingerprint
             else:
                 self._is_posted[at] = True
                 wrong[at] = before != fingerprint
@@ -200,16 +201,9 @@ class _Batch:
 
     def book(self) -> tuple[Ints, Booked, Balances | None]:
         """The indexes of the new transactions, in the ledger's order; and what they come to, if there are any."""
-        columns = self._transactions.columns
-        stated, states = nullable_numbers(columns["balance_after_minor"])
-        came = Booked(
-            self._account_of[self._named],
-            numbers([day.toordinal() for day in columns["booked_on"]]),
-            numbers(columns["sequence"]),
-            numbers(columns["amount_minor"]),
-            stated,
-            states,
-        )
+        facts = self._transactions.facts
+        account = self._account_of[self._named]
+        came = Booked(account, facts.day, facts.sequence, facts.amount, facts.stated, facts.states)
         while True:
             new = np.flatnonzero(self.is_new)
             rows = came.take(new)

@@ -3,15 +3,17 @@
 CloudEvents' Kafka binding in either mode: attributes in `ce_` headers, or the whole event in the value.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+import re
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
 from functools import lru_cache
-from typing import Annotated
 
 import msgspec
+import numpy as np
 
-from services.customer.domain.dates import EARLIEST_YEAR, LATEST_YEAR, is_plausible, may_have_happened
+from services.customer.domain.dates import AHEAD, EARLIEST_YEAR, LATEST_YEAR
+from services.customer.use_cases.header_columns import are_names, have_happened
 from services.customer.use_cases.receiving import (
     MAX_ID_LENGTH,
     NUL,
@@ -21,26 +23,34 @@ from services.customer.use_cases.receiving import (
     read_cloud_event,
     receive,
 )
-from services.customer.use_cases.transaction_columns import (
-    AT_ONCE,
-    PlainTransaction,
-    Transactions,
-    columns_of,
-    fingerprints_of,
-    joined,
-    wrong_rows,
-)
+from services.customer.use_cases.transaction_columns import Facts, Flags, Ints, Transactions, making
+from shared.byte_slices import Template
+from shared.columns import chosen, texts_at
+from shared.event_columns import EventColumns, EventReader
 from shared.events.corebanking import TransactionPosted
+from shared.messaging.record_columns import RecordColumns, Slices
 from shared.messaging.records import Record, headers_of
 
 
-@dataclass
+@dataclass(frozen=True)
 class Read:
-    """`line` in all of them is the record's index."""
+    """Records, of which the plain transactions are read. `others` are the indexes of those that are none."""
 
-    transactions: list[Transactions] = field(default_factory=list)
-    events: list[Received] = field(default_factory=list)
-    unreadable: list[Unreadable] = field(default_factory=list)
+    records: Sequence[Record]
+    transactions: Sequence[Transactions]
+    others: Sequence[int]
+
+    def one_by_one(self, now: datetime) -> tuple[list[Received], list[Unreadable]]:
+        """The others, read; `line` in all is the record's index."""
+        received: list[Received] = []
+        unreadable: list[Unreadable] = []
+        for line in self.others:
+            one = read_record(self.records[line], now, line)
+            if isinstance(one, Received):
+                received.append(one)
+            else:
+                unreadable.append(one)
+        return received, unreadable
 
 
 def read_record(record: Record, now: datetime, line: int = 0) -> Received | Unreadable:
@@ -60,133 +70,100 @@ def read_record(record: Record, now: datetime, line: int = 0) -> Received | Unre
     return receive(source, event_id, type_name, occurred_at, value, received_at=now, line=line)
 
 
-def read_records(records: Sequence[Record], now: datetime) -> Read:
-    """What is wrong in any way is read one by one, which tells what it is."""
-    parts: dict[str, list[Transactions]] = {}
-    others: list[int] = []
+class RecordReader:
+    """Remembers how the core lays out its events."""
 
-    def receive_line(line: int) -> Received:
-        one = read_record(records[line], now, line)
-        assert isinstance(one, Received), "it has a name"
-        return one
+    def __init__(self) -> None:
+        self._transactions = EventReader(TransactionPosted)
 
-    for first in range(0, len(records), AT_ONCE):
-        heads = [dict(record.headers) for record in records[first : first + AT_ONCE]]
-        plain: dict[bytes, list[int]] = {}
-        for line, head in enumerate(heads, first):
-            if head.get("ce_type") == _POSTED and head.get("ce_specversion") == b"1.0":
-                plain.setdefault(head.get("ce_source") or b"", []).append(line)
-            else:
-                others.append(line)
-        for source, lines in plain.items():
-            some, wrong = _read_plain(source, [(line, heads[line - first], records[line]) for line in lines], now)
-            others += wrong
-            if some is not None:
-                parts.setdefault(some.source, []).append(some)
-    read = Read([joined(some, receive_line) for some in parts.values()])
-    for line in sorted(others):
-        one = read_record(records[line], now, line)
-        if isinstance(one, Received):
-            read.events.append(one)
-        else:
-            read.unreadable.append(one)
-    return read
+    def reading(self, records: Sequence[Record], now: datetime) -> Generator[None, None, Read]:
+        """Bit by bit. What is wrong or odd in any way is left to be read by itself, which tells what it is."""
+        columns = RecordColumns.of(records)
+        event_id, source = columns.header("ce_id"), columns.header("ce_source")
+        plain = columns.are(TransactionPosted) & are_names(columns.buffer, event_id)
+        plain &= (source.length > 0) & (source.length <= MAX_ID_LENGTH)
+        yield
+        plain &= have_happened(columns.buffer, columns.header("ce_time"), now)
+        yield
+        for read in self._transactions.reading(columns, np.flatnonzero(plain)):
+            events = read
+            yield
+        events.keep_only(_are_storable(events) & _are_possible(events, now))
+        facts = _facts(events)
+        yield
 
+        def receive_line(line: int) -> Received:
+            received = read_record(columns[line], now, line)
+            assert isinstance(received, Received), "it has a name"
+            return received
 
-_POSTED = TransactionPosted.TYPE.encode()
-_Head = dict[str, bytes | None]
-_decode = msgspec.json.Decoder(PlainTransaction).decode
-_NOTHING = PlainTransaction()
-_Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+        transactions = []
+        is_other = np.ones(len(columns), np.bool_)
+        for name, which in _sources(columns.buffer, source, events.rows):
+            lines, some = (events.rows[which], facts.take(which)) if which is not None else (events.rows, facts)
+            is_other[lines] = False
+            ids = texts_at(columns.buffer, event_id.at[lines], event_id.length[lines])
+            transactions.append((yield from making(name, lines, ids, some, receive_line)))
+        return Read(columns, transactions, np.flatnonzero(is_other).tolist())
 
 
-def _read_plain(
-    written_source: bytes, given: Sequence[tuple[int, _Head, Record]], now: datetime
-) -> tuple[Transactions | None, list[int]]:
-    """Those of one source; and the lines of those that are not as they should be."""
-    source = _text(written_source)
-    lines = [line for line, _, _ in given]
-    if source.encode() != written_source or not is_name(source):
-        return None, lines
-    just_now = now.isoformat().encode()
-    event_ids = _texts([head.get("ce_id") or b"" for _, head, _ in given])
-    times = _instants(_texts([head.get("ce_time", just_now) or b"" for _, head, _ in given]))
-    values = [record.value or b"" for _, _, record in given]
-    rows = _rows(values)
-    columns = columns_of(rows)
-    wrong = wrong_rows(columns, now) | _nameless(event_ids) | _impossible(times, now)
-    wrong.update(at for at, value in enumerate(values) if NUL in value)
-    if not wrong:
-        return Transactions(source, lines, event_ids, columns, fingerprints_of(rows)), []
-    wrong_lines = [lines[at] for at in sorted(wrong)]
-    if not (kept := sorted(set(range(len(lines))) - wrong)):
-        return None, wrong_lines
-    rows = [rows[at] for at in kept]
-    lines, event_ids = [lines[at] for at in kept], [event_ids[at] for at in kept]
-    return Transactions(source, lines, event_ids, columns_of(rows), fingerprints_of(rows)), wrong_lines
+def _are_storable(events: EventColumns[TransactionPosted]) -> Flags:
+    """What was read by columns has no escapes, and so no NUL."""
+    storable = np.ones(len(events), np.bool_)
+    for row in events.singly:
+        if NUL in events.bytes_of(row):
+            storable[np.searchsorted(events.rows, row)] = False
+    return storable
 
 
-def _texts(values: Sequence[bytes]) -> list[str]:
-    """Empty, which is no name and no instant, for what is no text."""
-    try:
-        return [value.decode() for value in values]
-    except UnicodeDecodeError:
-        return [_one_text(value) for value in values]
+_CURRENCY = re.compile("[A-Z]{3}")
 
 
-def _one_text(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return ""
+def _are_possible(events: EventColumns[TransactionPosted], now: datetime) -> Flags:
+    """The day is one that a bank can mean; and the currency has no line break behind it, which a pattern lets pass."""
+    first, last = date(EARLIEST_YEAR, 1, 1), min(date(LATEST_YEAR, 12, 31), (now + AHEAD).date())
+    days, day = events.choices("booked_on")
+    currencies, currency = events.choices("currency")
+    is_day = np.array([each is not None and first <= each <= last for each in days])
+    is_currency = np.array([each is not None and _CURRENCY.fullmatch(each) is not None for each in currencies])
+    possible: Flags = is_day[day] & is_currency[currency]
+    return possible
 
 
-def _rows(values: Sequence[bytes]) -> list[PlainTransaction]:
-    """With nothing in it, which breaks every rule, for what is none."""
-    try:
-        return [_decode(value) for value in values]
-    except _UNDECODABLE:
-        return [_row(value) for value in values]
+def _facts(events: EventColumns[TransactionPosted]) -> Facts:
+    days, day = events.choices("booked_on")
+    unstated = events.nulls("balance_after_minor")
+    return Facts(
+        account_id=events.texts("account_id"),
+        transaction_id=events.texts("transaction_id"),
+        day=np.array([0 if each is None else each.toordinal() for each in days])[day],
+        sequence=events.integers("sequence"),
+        amount=events.integers("amount_minor"),
+        currency=chosen(*events.choices("currency")),
+        kind=chosen(*events.choices("kind")),
+        stated=events.integers("balance_after_minor"),
+        states=np.ones(len(events), np.bool_) if unstated is None else ~unstated,
+        bank=events.texts("counterparty_bank"),
+    )
 
 
-def _row(value: bytes) -> PlainTransaction:
-    try:
-        return _decode(value)
-    except _UNDECODABLE:
-        return _NOTHING
-
-
-_UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-
-
-def _instants(texts: Sequence[str]) -> list[datetime | None]:
-    try:
-        return msgspec.convert(texts, list[_Instant | None])
-    except msgspec.ValidationError:
-        return [_instant(text) for text in texts]
-
-
-def _instant(text: str) -> datetime | None:
-    try:
-        return msgspec.convert(text, _Instant)
-    except msgspec.ValidationError:
-        return None
-
-
-def _impossible(times: Sequence[datetime | None], now: datetime) -> set[int]:
-    if None not in times:
-        first, last = min(times), max(times)  # type: ignore[type-var] # no None here
-        if first and last and first.year > EARLIEST_YEAR and last.year < LATEST_YEAR and may_have_happened(last, now):
-            return set()
-    return {
-        at for at, time in enumerate(times) if time is None or not (is_plausible(time) and may_have_happened(time, now))
-    }
-
-
-def _nameless(event_ids: Sequence[str]) -> set[int]:
-    if "\x00" not in "".join(event_ids) and all(event_ids) and max(map(len, event_ids)) <= MAX_ID_LENGTH:
-        return set()
-    return {at for at, event_id in enumerate(event_ids) if not is_name(event_id)}
+def _sources(buffer: bytes, source: Slices, rows: Ints) -> Iterator[tuple[str, Ints | None]]:
+    """The names there are, and which of the rows each has; None for all."""
+    at, length = source.at[rows], source.length[rows]
+    if not len(rows):
+        return
+    first = source.bytes_of(buffer, int(rows[0])) or b""
+    if bool((length == len(first)).all()) and Template(first).fits(buffer, at) is None:
+        said, of = [first], None
+    else:
+        numbers: dict[bytes, int] = {}
+        each = (buffer[begin:end] for begin, end in zip(at.tolist(), (at + length).tolist(), strict=True))
+        of = np.fromiter((numbers.setdefault(one, len(numbers)) for one in each), np.int64, len(rows))
+        said = list(numbers)
+    for number, written in enumerate(said):
+        name = _text(written)
+        if is_name(name) and name.encode() == written:
+            yield name, None if of is None else np.flatnonzero(of == number)
 
 
 @lru_cache(maxsize=1_000)

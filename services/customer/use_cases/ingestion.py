@@ -134,10 +134,10 @@ async def _post(
 ) -> tuple[list[Received], set[str]]:
     """Posts what is plain; returns what is left to do, in order, and what held reversals may have waited for."""
     if others:
-        named = set(transactions.columns["account_id"])
+        named = set(transactions.named.names)
         await _lock_customers(session, Arrived(transactions.source, others), named)
     posted = await post_columns(session, transactions, others, remembered)
-    left = [transactions.receive_line(transactions.lines[at]) for at in posted.left]
+    left = [transactions.receive_line(int(transactions.lines[at])) for at in posted.left]
     settled.applied += posted.applied
     settled.duplicates += posted.duplicates
     settled.left += left

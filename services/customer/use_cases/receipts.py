@@ -14,10 +14,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.customer.errors import CoreEventNotFound
 from services.customer.models import KeptEvent, ReceivedEvent
 from services.customer.use_cases.kept_bytes import names_of, open_events, seal_events
-from services.customer.use_cases.receiving import SAME_ID, SETTLED, Arrived, Outcome, Received, read_cloud_event
+from services.customer.use_cases.receiving import (
+    SAME_ID,
+    SETTLED,
+    Arrived,
+    Outcome,
+    Received,
+    hashes_in,
+    read_cloud_event,
+)
 from services.customer.use_cases.rows import ANY_ID, as_json
+from shared.columns import texts
 from shared.copying import copy_rows
-from shared.messaging.seen import hashes_of
 from shared.sealing.kept import Kept
 
 _STRENGTH = {Outcome.PARKED: 0, Outcome.DUPLICATE: 1, Outcome.HELD: 2, Outcome.APPLIED: 3}
@@ -75,7 +83,7 @@ class Receipts:
             return cls(arrived, {event.event_id for event in arrived.events})
         ids = [event.event_id for event in arrived.events]
         if arrived.remembered is not None:
-            hashes = hashes_of([arrived.source] * len(ids), ids)
+            hashes = hashes_in(arrived.source, texts(ids))
             doubtful = arrived.remembered.events.doubtful(hashes)
             arrived.remembered.events.add(hashes)
             ids = list(compress(ids, doubtful.tolist()))

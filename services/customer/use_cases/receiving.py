@@ -9,13 +9,16 @@ from hashlib import blake2b
 from typing import Any, TypeVar, get_args
 
 import msgspec
+import numpy as np
 
 from services.customer.domain.dates import is_plausible, may_have_happened
+from shared.byte_slices import mixed
+from shared.columns import Column, padded
 from shared.events import EVENT_TYPES, Undecodable, decode, encode
 from shared.events.base import undecodable
 from shared.events.corebanking import CoreBankingEvent
 from shared.masking import masked
-from shared.messaging.seen import Seen
+from shared.messaging.seen import Hashes, Seen, hashes_of_columns
 
 C = TypeVar("C", bound=CoreBankingEvent)
 
@@ -110,6 +113,11 @@ class Remembered:
         """What it did not know was there."""
         self.events.distrust()
         self.transactions.distrust()
+
+
+def hashes_in(source: str, *parts: Column) -> Hashes:
+    """What is remembered of ids in a source, of which `parts` are texts: of an event its id, of a transaction two."""
+    return mixed(hashes_of_columns(*map(padded, parts)) ^ np.uint64(hash(source) & (2**64 - 1)))
 
 
 class Arrived:

@@ -1,51 +1,82 @@
-"""Transactions that were posted, by columns: nearly all that a core sends, without an object for each step of each."""
+"""Transactions that were posted, by columns: nearly all that a core sends, without an object for each."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from hashlib import blake2b
-from itertools import chain
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from services.customer.use_cases.receiving import Received, is_name, is_possible
+from services.customer.use_cases.receiving import Received, hashes_in, is_name, is_possible
+from shared import json_columns as json
+from shared.columns import Column, choices, nullable_numbers, numbers, padded, texts, words_of
 from shared.events.corebanking import TransactionPosted
+from shared.json_columns import Part, Written
+from shared.messaging.seen import Hashes, hashes_of_columns
 
 Ints = npt.NDArray[np.int64]
-
+Flags = npt.NDArray[np.bool_]
 
 AT_ONCE = 1_000
 """Transactions that stay in the processor's cache from one step to the next."""
 
-
-class PlainTransaction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """The fields of `TransactionPosted` in its order, so that it is written alike; `wrong_rows` holds it to the rules.
-
-    It is read in two thirds of the time, and made of columns in a quarter.
-    """
-
-    account_id: str | None = None
-    transaction_id: str | None = None
-    booked_on: date | None = None
-    sequence: int = 0
-    amount_minor: int | None = None
-    currency: str | None = None
-    kind: str | None = None
-    balance_after_minor: int | None = None
-    counterparty_bank: str | None = None
-
-
-FIELDS = PlainTransaction.__struct_fields__
+FIELDS = TransactionPosted.__struct_fields__
 Columns = Mapping[str, Sequence[Any]]
 """By the names of FIELDS."""
 
 
+class Facts(NamedTuple):
+    """What transactions are, a row each: texts without NUL as arrays, days as ordinals, 0 for a number that is null."""
+
+    account_id: Column
+    transaction_id: Column
+    day: Ints
+    sequence: Ints
+    amount: Ints
+    currency: Column
+    kind: Column
+    stated: Ints
+    states: Flags
+    """Whether the core stated the balance after it."""
+    bank: Column
+    """The counterparty's, or null."""
+
+    @property
+    def is_external(self) -> Flags:
+        lengths = self.bank.lengths
+        return np.ones(len(self.day), np.bool_) if lengths is None else lengths >= 0
+
+    def part(self, first: int, last: int) -> "Facts":
+        return self.take(np.arange(len(self.day))[first:last])
+
+    def take(self, index: Ints) -> "Facts":
+        return Facts(
+            self.account_id.take(index),
+            self.transaction_id.take(index),
+            self.day[index],
+            self.sequence[index],
+            self.amount[index],
+            self.currency.take(index),
+            self.kind.take(index),
+            self.stated[index],
+            self.states[index],
+            self.bank.take(index),
+        )
+
+
+class Named(NamedTuple):
+    """The accounts that transactions name, each once, and for each transaction which of them it is."""
+
+    names: Sequence[str]
+    of: Ints
+
+
 def _unreceived(line: int) -> Received:
-    raise RuntimeError(f"who joined the parts has not said how line {line} is received")
+    raise RuntimeError(f"who made the transactions has not said how line {line} is received")
 
 
 @dataclass(frozen=True)
@@ -53,44 +84,54 @@ class Transactions:
     """Of one source, in the order in which they came; each is right by itself."""
 
     source: str
-    lines: Sequence[int]
+    lines: Ints
     """Where each is in what came, as `Received.line`."""
-    event_ids: Sequence[str]
-    columns: Columns
+    event_ids: Column
+    facts: Facts
+    named: Named
+    event_hashes: Hashes
+    hashes: Hashes
     fingerprints: Ints
     """Digests, until the database's key has made fingerprints of them."""
-    receive_line: Callable[[int], Received] = _unreceived
+    told: Written
+    """What the core's event and the customer's say alike, from the amount to the balance."""
+    receive_line: Callable[[int], Received] = field(default=_unreceived, repr=False)
     """The one of this line as an event, for the way of all others."""
 
     def __len__(self) -> int:
-        return len(self.event_ids)
+        return len(self.lines)
 
 
-def joined(parts: Sequence[Transactions], receive_line: Callable[[int], Received]) -> Transactions:
-    """Parts of one source, one after the other."""
+def making(
+    source: str, lines: Ints, event_ids: Column, facts: Facts, receive_line: Callable[[int], Received]
+) -> Generator[None, None, Transactions]:
+    """Makes the transactions bit by bit. `event_ids` are texts as the facts are."""
+    named = _named(facts.account_id)
+    yield
+    event_hashes = hashes_in(source, event_ids)
+    hashes = hashes_in(source, facts.account_id, facts.transaction_id)
+    yield
+    digests: list[bytes] = []
+    told = []
+    for first in range(0, len(lines), AT_ONCE):
+        events, part = written_as_events(facts.part(first, first + AT_ONCE))
+        digests += [blake2b(event, digest_size=8).digest() for event in events]
+        told.append(part)
+        yield
+    fingerprints = np.frombuffer(b"".join(digests), ">i8").astype(np.int64)
+    written = json.joined(told)
     return Transactions(
-        parts[0].source,
-        list(chain.from_iterable(part.lines for part in parts)),
-        list(chain.from_iterable(part.event_ids for part in parts)),
-        {name: list(chain.from_iterable(part.columns[name] for part in parts)) for name in FIELDS},
-        np.concatenate([part.fingerprints for part in parts]),
-        receive_line,
+        source, lines, event_ids, facts, named, event_hashes, hashes, fingerprints, written, receive_line
     )
 
 
-def columns_of(transactions: Sequence[PlainTransaction]) -> Columns:
-    rows = transactions
-    return {
-        "account_id": [row.account_id for row in rows],
-        "transaction_id": [row.transaction_id for row in rows],
-        "booked_on": [row.booked_on for row in rows],
-        "sequence": [row.sequence for row in rows],
-        "amount_minor": [row.amount_minor for row in rows],
-        "currency": [row.currency for row in rows],
-        "kind": [row.kind for row in rows],
-        "balance_after_minor": [row.balance_after_minor for row in rows],
-        "counterparty_bank": [row.counterparty_bank for row in rows],
-    }
+def made(steps: Generator[None, None, Transactions]) -> Transactions:
+    """All of it at once."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast("Transactions", end.value)
 
 
 def transactions_of(
@@ -114,21 +155,96 @@ def transactions_of(
             return None, list(every)
         lines, event_ids = [lines[at] for at in kept], [event_ids[at] for at in kept]
         columns = {name: [column[at] for at in kept] for name, column in columns.items()}
-    fingerprints = [
-        fingerprints_of(list(map(PlainTransaction, *(columns[name][first : first + AT_ONCE] for name in FIELDS))))
-        for first in range(0, len(lines), AT_ONCE)
-    ]
-    return Transactions(source, lines, event_ids, columns, np.concatenate(fingerprints), receive_line), sorted(wrong)
+    steps = making(source, numbers(lines), padded(texts(event_ids)), facts_of(columns), receive_line)
+    return made(steps), sorted(wrong)
 
 
-_encoder = msgspec.json.Encoder()
+def facts_of(columns: Columns) -> Facts:
+    stated, states = nullable_numbers(columns["balance_after_minor"])
+    return Facts(
+        account_id=padded(texts(columns["account_id"])),
+        transaction_id=padded(texts(columns["transaction_id"])),
+        day=numbers([day.toordinal() for day in columns["booked_on"]]),
+        sequence=numbers(columns["sequence"]),
+        amount=numbers(columns["amount_minor"]),
+        currency=choices(columns["currency"]),
+        kind=choices(columns["kind"]),
+        stated=stated,
+        states=states,
+        bank=padded(choices(columns["counterparty_bank"])),
+    )
 
 
-def fingerprints_of(transactions: Sequence[PlainTransaction]) -> Ints:
-    """As `receive` makes them: of the event as it is written here, whatever came with it."""
-    lines = _encoder.encode_lines(transactions).split(b"\n")  # a line break within a text is escaped
-    digests = b"".join([blake2b(line, digest_size=8).digest() for line in lines[: len(transactions)]])
-    return np.frombuffer(digests, ">i8").astype(np.int64)
+def _named(account_ids: Column) -> Named:
+    _, first, of = np.unique(hashes_of_columns(account_ids), return_index=True, return_inverse=True)
+    words = words_of(account_ids)
+    if not all(bool((word == word[first][of]).all()) for word in words):  # two names of one hash
+        assert isinstance(account_ids.values, np.ndarray), "an array of items"
+        _, first, of = np.unique(items(account_ids), return_index=True, return_inverse=True)
+    return Named([name.decode() for name in items(account_ids.take(first)).tolist()], of)
+
+
+def items(texts: Column) -> npt.NDArray[np.bytes_]:
+    """A column's texts, without the zeros behind what is shorter."""
+    assert isinstance(texts.values, np.ndarray), "an array of items"
+    return texts.values.view(f"S{texts.values.itemsize}")
+
+
+def texts_in(texts: Column, at: Ints) -> list[str]:
+    """Some of a column's texts."""
+    return [item.decode() for item in items(texts.take(at)).tolist()]
+
+
+def written_as_events(facts: Facts) -> tuple[list[bytes], Written]:
+    """Each as its event is encoded, whatever came with it; and what of that a customer's event says, too."""
+    before: list[bytes | Part] = [b'{"account_id":"', json.texts(facts.account_id), b'","transaction_id":"']
+    before += [json.texts(facts.transaction_id), b'","booked_on":"', json.dates(facts.day), b'"']
+    if (later := facts.sequence != 0).any():
+        sequence = json.integers(facts.sequence).where(later)
+        before += [json.literal(b',"sequence":', later), sequence]
+    told: list[bytes | Part] = [b',"amount_minor":', json.integers(facts.amount), b',"currency":"']
+    told += [json.texts(facts.currency), b'","kind":"', json.texts(facts.kind), b'"']
+    if (states := facts.states).any():
+        stated = json.integers(facts.stated).where(states)
+        told += [json.literal(b',"balance_after_minor":', states), stated]
+    after: list[bytes | Part] = [b"}"]
+    if (is_external := facts.is_external).any():
+        key, end = (json.literal(text, is_external) for text in (b',"counterparty_bank":"', b'"'))
+        after = [key, json.texts(facts.bank), end, b"}"]
+    whole = json.written([*before, *told, *after], len(facts.day))
+    events = whole.rows()
+    for at in _with_escapes(facts):
+        events[at] = _encoded(facts, at)
+    begins, ends = json.lengths(before), json.lengths(after)
+    return events, Written(whole.buffer, whole.at + begins, whole.length - begins - ends)
+
+
+def _with_escapes(facts: Facts) -> list[int]:
+    odd = np.zeros(len(facts.day), np.bool_)
+    for column in (facts.account_id, facts.transaction_id, facts.bank):
+        special = json.has_special(column)
+        if special is not None:
+            odd |= special
+    return np.flatnonzero(odd).tolist()
+
+
+def _encoded(facts: Facts, at: int) -> bytes:
+    one = facts.take(np.array([at]))
+    said: dict[str, Any] = {
+        "account_id": texts_in(one.account_id, _FIRST)[0],
+        "transaction_id": texts_in(one.transaction_id, _FIRST)[0],
+        "booked_on": date.fromordinal(int(one.day[0])),
+        "sequence": int(one.sequence[0]) or None,
+        "amount_minor": int(one.amount[0]),
+        "currency": texts_in(one.currency, _FIRST)[0],
+        "kind": texts_in(one.kind, _FIRST)[0],
+        "balance_after_minor": int(one.stated[0]) if one.states[0] else None,
+        "counterparty_bank": texts_in(one.bank, _FIRST)[0] if one.is_external[0] else None,
+    }
+    return msgspec.json.encode({name: value for name, value in said.items() if value is not None})
+
+
+_FIRST = np.zeros(1, np.int64)
 
 
 def wrong_rows(columns: Columns, now: datetime) -> set[int]:

@@ -9,13 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.customer.use_cases.ledger import LockedAccount, Posting, lock_accounts, recall_postings, write_postings
 from services.customer.use_cases.posted_columns import MOST_IN_ONE_EVENT
-from services.customer.use_cases.receiving import Arrived, Received
+from services.customer.use_cases.receiving import Arrived, Received, hashes_in
 from services.customer.use_cases.reversals import reverse_transactions
+from shared.columns import texts
 from shared.events.corebanking import TransactionPosted, TransactionReversed
 from shared.events.customer import PostedTransaction, TransactionsPosted
 from shared.ids import derived_id
 from shared.messaging.outbox import publish
-from shared.messaging.seen import hashes_of
 
 
 async def post_transactions(session: AsyncSession, arrived: Arrived) -> None:
@@ -67,7 +67,7 @@ def _doubtful(
     if arrived.remembered is None:
         return [True] * len(movements)
     ids = [event.account_id for _, event in movements], [event.transaction_id for _, event in movements]
-    hashes = hashes_of([arrived.source] * len(movements), *ids)
+    hashes = hashes_in(arrived.source, *map(texts, ids))
     doubtful: list[bool] = arrived.remembered.transactions.doubtful(hashes).tolist()
     arrived.remembered.transactions.add(hashes)
     return doubtful
