@@ -18,7 +18,9 @@ def decimal_places(currency: str | None) -> int:
 def minor_units(written: object, places: int, mark: str = ".") -> int | None:
     """Of an amount in major units; None when it is no number, or finer than a minor unit. No thousands separators."""
     if isinstance(written, str):
-        number = written.replace(",", ".") if mark == "," and "." not in written else written
+        if mark == "," and "." in written:
+            return None  # 1.500 are thousands to whoever writes 1,50
+        number = written.replace(",", ".") if mark == "," else written
         whole, point, fraction = number.partition(".")
         if len(fraction) == places and (point or not places):  # nearly all are written out in full
             digits = whole[1:] if whole[:1] in ("-", "+") else whole

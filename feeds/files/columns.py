@@ -1,7 +1,7 @@
 """The columns of a file, as an event type's fields: a whole chunk of rows at once."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from functools import partial
 from typing import Any, get_args
@@ -9,7 +9,22 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from feeds.files.amounts import decimal_places, minor_units
+from feeds.files.amounts import decimal_places
+from feeds.files.cells import (
+    Column,
+    Convert,
+    Each,
+    as_written,
+    clean,
+    day,
+    instant,
+    is_instant,
+    negated,
+    parties,
+    related,
+    renamed,
+    units,
+)
 from feeds.files.facts import IDENTITY, Fact, Item, Misfit, PostedRows, id_of, namer
 from feeds.files.layout import Amounts, Layout, short_name
 from feeds.rows import FeedRefused, RowFault
@@ -22,26 +37,6 @@ _RELATIONS = tuple(relation.value for relation in PartyRelation)
 _MINOR = "_minor"
 _REPEATED = frozenset({"booked_on", "currency", "kind"})
 """Fields of a transaction that have few different values."""
-_SPACE = re.compile(r"\s")
-
-Column = Sequence[Any]
-Convert = Callable[[Any], Any]
-
-
-class _Each(dict[Any, Any]):
-    """What a conversion makes of each value; columns repeat themselves."""
-
-    MOST = 100_000
-
-    def __init__(self, convert: Convert) -> None:
-        super().__init__()
-        self._convert = convert
-
-    def __missing__(self, value: Any) -> Any:
-        if len(self) >= self.MOST:
-            self.clear()
-        converted = self[value] = self._convert(value)
-        return converted
 
 
 class Columns:
@@ -51,10 +46,13 @@ class Columns:
         self._file = file
         self._event_type = event_type
         self._layout = layout
+        self._zone = ZoneInfo(layout.timezone) if layout.timezone else None
         self._fields = {field.name: field for field in msgspec.structs.fields(event_type)}
         self._width = len(header)
-        self._index = self._indexes([name.strip() for name in header])
+        self._index = self._indexes(header)
+        self._debit = self._debit_index(header)
         self._convert = {name: self._conversion(name) for name in self._fields}
+        self._texts = {name for name, field in self._fields.items() if str in _types(field.type)} | {*_RELATIONS}
         self._names = [
             name
             for name in self._fields
@@ -63,9 +61,7 @@ class Columns:
         self._refuse_missing(header)
         self._many: Any = list[event_type]  # type: ignore[valid-type] # it is a type, at run time
         self._name = namer(event_type)
-        self._exponent: Convert = _Each(decimal_places).__getitem__
-        self.unread = [name for i, name in enumerate(header) if i not in self._index.values() and i != self._debit]
-        """The header's columns that no field takes."""
+        self._places = Each(self._decimal_places)
 
     @property
     def _relations(self) -> list[str]:
@@ -80,7 +76,7 @@ class Columns:
             wanted |= {relation: relation for relation in _RELATIONS}
         return wanted
 
-    def _indexes(self, header: list[str]) -> dict[str, int]:
+    def _indexes(self, header: Sequence[str]) -> dict[str, int]:
         """Where each field's column is: the one that it was said to be, or one of its own name."""
         places: dict[str, list[int]] = {}
         for index, column in enumerate(header):
@@ -95,13 +91,19 @@ class Columns:
                 raise FeedRefused("double_column", f"{self._file} has more than one column for {field}")
             if said is not None and field not in found and field in self._fields:
                 raise FeedRefused("missing_column", f"{self._file} has no column {said}")
-        self._debit: int | None = None
-        if self._layout.debit is not None and "amount_minor" in self._fields:
-            names = [_plain(column) for column in header]
-            if _plain(self._layout.debit[0]) not in names:
-                raise FeedRefused("missing_column", f"{self._file} has no column {self._layout.debit[0]}")
-            self._debit = names.index(_plain(self._layout.debit[0]))
         return found
+
+    def _debit_index(self, header: Sequence[str]) -> int | None:
+        """Where the column is that tells debits, if one does."""
+        if self._layout.debit is None or "amount_minor" not in self._fields:
+            return None
+        column, _ = self._layout.debit
+        names = list(map(_plain, header))
+        if names.count(_plain(column)) > 1:
+            raise FeedRefused("double_column", f"{self._file} has more than one column {column}")
+        if _plain(column) not in names:
+            raise FeedRefused("missing_column", f"{self._file} has no column {column}")
+        return names.index(_plain(column))
 
     def _refuse_missing(self, header: Sequence[str]) -> None:
         missing = [name for name, field in self._fields.items() if field.required and name not in self._names]
@@ -115,19 +117,18 @@ class Columns:
                 f" (--map COLUMN=field says which it is, --set field=value gives all rows the same){hint}",
             )
 
-    def _conversion(self, name: str) -> Convert | None:
+    def _conversion(self, name: str) -> Each | None:
         """What makes a field's value of a cell's, beyond what msgspec does."""
         steps: list[Convert] = []
         if name in self._layout.values:
-            steps.append(partial(_renamed, self._layout.values[name]))
+            steps.append(partial(renamed, self._layout.values[name]))
         types = _types(self._fields[name].type)
         if datetime in types:
-            zone = ZoneInfo(self._layout.timezone) if self._layout.timezone else None
-            steps.append(partial(_instant, self._layout.dates, zone))
+            steps.append(partial(instant, self._layout.dates, self._zone))
         elif date in types:
-            steps.append(partial(_day, self._layout.dates))
+            steps.append(partial(day, self._layout.dates))
         elif name == "parties":
-            return _parties
+            steps.append(parties)
         if not steps:
             return None
 
@@ -136,7 +137,7 @@ class Columns:
                 value = step(value)
             return value
 
-        return _Each(lambda value: None if value is None else convert(value)).__getitem__
+        return Each(lambda value: None if value is None else convert(value))
 
     def read(self, rows: Sequence[Sequence[Any]], lines: Sequence[int]) -> Sequence[Item | None]:
         """What the rows are, in their order; `lines` says where each is. Blank rows are nothing."""
@@ -170,34 +171,38 @@ class Columns:
                 if name in self._layout.constants:
                     columns[name] = [self._constant(name)] * count
                 continue
-            column = _clean(cells[self._index[name]])
+            column = self._cleaned(name, cells)
             if name.endswith(_MINOR):
                 column = self._amounts(name, column, cells)
             elif (convert := self._convert[name]) is not None:
-                column = list(map(convert, column))
+                column = convert.of(column)
             default = self._fields[name].default
             if default is not msgspec.NODEFAULT and default is not None:
                 column = [default if value is None else value for value in column]
             columns[name] = column
-        if "parties" in self._fields and "parties" not in self._index and self._relations:
-            related = [(relation, _clean(cells[self._index[relation]])) for relation in self._relations]
-            columns["parties"] = [
-                _related([(relation, column[row]) for relation, column in related]) for row in range(count)
-            ]
+        if relations := self._relations:
+            named = [(relation, self._cleaned(relation, cells)) for relation in relations]
+            by_relation = [related([(relation, column[row]) for relation, column in named]) for row in range(count)]
+            listed = columns.get("parties", [None] * count)
+            columns["parties"] = [other if one is None else one for one, other in zip(listed, by_relation, strict=True)]
         if TIME in self._index:
-            zone = ZoneInfo(self._layout.timezone) if self._layout.timezone else None
-            columns[TIME] = [
-                None if value is None else _instant(self._layout.dates, zone, value)
-                for value in _clean(cells[self._index[TIME]])
+            times = [
+                None if value is None else instant(self._layout.dates, self._zone, value)
+                for value in self._cleaned(TIME, cells)
             ]
+            if any(time is not None for time in times):
+                columns[TIME] = times
         return columns
+
+    def _cleaned(self, name: str, cells: Sequence[Column]) -> Column:
+        return clean(cells[self._index[name]], is_text=name in self._texts)
 
     def _posted(self, columns: Mapping[str, Column], lines: Sequence[int]) -> PostedRows | None:
         """None where not all of the rows are right: each by itself is told what is wrong with it."""
         read: dict[str, Column] = {}
         for name, field in self._fields.items():
             if name not in columns:
-                read[name] = [None if field.default is msgspec.NODEFAULT else field.default] * len(lines)
+                read[name] = [field.default] * len(lines)
                 continue
             column, wanted = columns[name], list[field.type]  # type: ignore[name-defined] # it is a type, at run time
             try:
@@ -214,22 +219,26 @@ class Columns:
 
     def _constant(self, name: str) -> Any:
         convert, value = self._convert[name], self._layout.constants[name]
-        return convert(value) if convert is not None else value
+        return convert[value] if convert is not None else value
+
+    def _decimal_places(self, currency: Any) -> int:
+        """Of what a cell or a constant calls the currency."""
+        called = renamed(self._layout.values.get(CURRENCY, {}), currency)
+        return decimal_places(called if isinstance(called, str) else None)
 
     def _amounts(self, name: str, column: Column, cells: Sequence[Column]) -> Column:
         layout = self._layout
         if layout.amounts is Amounts.MAJOR:
-            units = partial(_units, layout.decimal_mark)
+            in_units = partial(units, layout.decimal_mark)
             if CURRENCY in self._index:
-                currencies = map(self._exponent, _clean(cells[self._index[CURRENCY]]))
-                column = list(map(units, column, currencies))
+                column = list(map(in_units, column, self._places.of(self._cleaned(CURRENCY, cells))))
             else:
-                places = decimal_places(layout.constants.get(CURRENCY))
-                column = [units(value, places) for value in column]
+                places = self._places[layout.constants.get(CURRENCY)]
+                column = [in_units(value, places) for value in column]
         if self._debit is not None and layout.debit is not None and name == "amount_minor":
             debit = layout.debit[1]
-            signs = _clean(cells[self._debit])
-            column = [_negated(value) if sign == debit else value for value, sign in zip(column, signs, strict=True)]
+            signs = map(as_written, clean(cells[self._debit]))
+            column = [negated(value) if sign == debit else value for value, sign in zip(column, signs, strict=True)]
         return column
 
     def _events(self, made: list[dict[str, Any]], lines: Sequence[int], times: Column | None) -> list[Item]:
@@ -238,15 +247,13 @@ class Columns:
             events = msgspec.convert(made, self._many, strict=False)
         except (msgspec.ValidationError, TypeError, OverflowError):
             return [self._event(*each) for each in zip(made, lines, occurred, strict=True)]
-        if times is not None and not all(
-            time is None or (isinstance(time, datetime) and time.tzinfo) for time in times
-        ):
+        if not all(map(is_instant, occurred)):
             return [self._event(*each) for each in zip(made, lines, occurred, strict=True)]
         return list(map(Fact, lines, map(self._name, events), occurred, events))
 
     def _event(self, values: dict[str, Any], line: int, time: Any) -> Item:
         """Of one row, when not all of them are right."""
-        if not _is_instant(time):
+        if not is_instant(time):
             return RowFault(self._file, line, "malformed_time", "its time is no instant with an offset")
         try:
             event = msgspec.convert(values, self._event_type, strict=False)
@@ -272,11 +279,10 @@ class Columns:
 
 def usable_columns(event_type: type[CoreBankingEvent], layout: Layout) -> list[str]:
     """Where rows are objects with names of their own: the names that could be a field."""
-    names = [field.name for field in msgspec.structs.fields(event_type)]
+    names = [*(field.name for field in msgspec.structs.fields(event_type)), TIME, CURRENCY]
     if layout.amounts is Amounts.MAJOR:
         names = [name.removesuffix(_MINOR) if name not in layout.columns else name for name in names]
-    taken = {*layout.columns, *layout.constants}
-    own = [name for name in names if name not in taken]
+    own = [name for name in names if name not in layout.columns and name not in layout.constants]
     debit = [layout.debit[0]] if layout.debit else []
     relations = list(_RELATIONS) if event_type is AccountRecorded else []
     return list(dict.fromkeys([*layout.columns.values(), *own, *relations, *debit]))
@@ -290,83 +296,3 @@ def _plain(column: str) -> str:
 def _types(annotation: Any) -> set[Any]:
     parts = get_args(annotation)
     return set().union(*map(_types, parts)) if parts else {annotation}
-
-
-def _clean(column: Column) -> Column:
-    """Without blanks around values; an empty one is none."""
-    try:
-        joined = "".join(column)
-    except TypeError:  # numbers, dates or nulls, from a format that has them
-        return [value.strip() or None if isinstance(value, str) else value for value in column]
-    if _SPACE.search(joined):
-        return [value.strip() or None for value in column]
-    return [value or None for value in column] if "" in column else column
-
-
-def _renamed(names: Mapping[str, str], value: Any) -> Any:
-    return names.get(str(value), names.get("*", value))
-
-
-def _day(written: str | None, value: Any) -> Any:
-    """What cannot be read stays as it is: the event's own rules refuse it."""
-    if isinstance(value, datetime):
-        return value.date()
-    if written is None or isinstance(value, date):
-        return value
-    try:
-        return datetime.strptime(str(value), written).date()  # noqa: DTZ007 - a day has no zone
-    except ValueError:
-        return value
-
-
-def _instant(written: str | None, zone: ZoneInfo | None, value: Any) -> Any:
-    when = value
-    if isinstance(value, str):
-        try:
-            when = datetime.strptime(value, written) if written else datetime.fromisoformat(value)  # noqa: DTZ007 - see below
-        except ValueError:
-            try:
-                when = datetime.fromisoformat(value)
-            except ValueError:
-                return value
-    if isinstance(when, datetime) and when.tzinfo is None and zone is not None:
-        return when.replace(tzinfo=zone)
-    return when
-
-
-def _is_instant(time: Any) -> bool:
-    return time is None or (isinstance(time, datetime) and time.tzinfo is not None)
-
-
-def _units(mark: str, value: Any, places: int) -> Any:
-    if value is None:
-        return None
-    units = minor_units(value, places, mark)
-    return str(value) if units is None else units
-
-
-def _negated(value: Any) -> Any:
-    if isinstance(value, int):
-        return -value
-    return f"-{value}" if isinstance(value, str) and value.isdigit() else value
-
-
-def _parties(value: Any) -> Any:
-    """A list of objects, or JSON of one."""
-    if isinstance(value, str):
-        try:
-            return msgspec.json.decode(value)
-        except msgspec.DecodeError:
-            return value
-    return value
-
-
-def _related(named: Iterable[tuple[str, Any]]) -> list[dict[str, str]]:
-    """Ids of one relation are separated by `|`."""
-    return [
-        {"party_id": party_id.strip(), "relation": relation}
-        for relation, ids in named
-        if ids is not None
-        for party_id in str(ids).split("|")
-        if party_id.strip()
-    ]

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from shared.events.corebanking import (
     ManagerRecorded,
     PartyRecorded,
     TransactionPosted,
+    TransactionReversed,
 )
 
 HEADER = "account_id,transaction_id,booked_on,sequence,amount_minor,currency,kind"
@@ -207,6 +209,7 @@ def test_a_misfit_holds_what_could_be_read_so_that_its_fault_is_found(tmp_path: 
         ("12.345", 2, ".", None),
         ("1,234.56", 2, ".", None),
         ("1.234,56", 2, ",", None),
+        ("1.500", 2, ",", None),
         ("1_000", 2, ".", None),
         ("１２", 2, ".", None),
         ("nan", 2, ".", None),
@@ -231,6 +234,69 @@ def test_each_currency_has_its_own_minor_unit(tmp_path: Path) -> None:
     rows = [row(1, amount_minor="-5", currency="JPY"), row(2, amount_minor="1.5", currency="KWD"), row(3)]
     items = read(tmp_path / "t.csv", "\n".join([HEADER, *rows]), Layout(source="core", amounts=Amounts.MAJOR))
     assert [event.amount_minor for event in posted(items)] == [-5, 1_500, -500]
+
+
+def test_the_minor_unit_is_that_of_the_currency_which_the_banks_name_for_it_means(tmp_path: Path) -> None:
+    rows = [row(1, amount_minor="500", currency="円"), row(2, amount_minor="500", currency="元")]
+    currencies = {"currency": {"円": "JPY", "元": "CNY"}}
+    layout = Layout(source="core", amounts=Amounts.MAJOR, values=currencies)
+    events = posted(read(tmp_path / "t.csv", "\n".join([HEADER, *rows]), layout))
+    assert [(event.amount_minor, event.currency) for event in events] == [(500, "JPY"), (50_000, "CNY")]
+    without = Layout(source="core", amounts=Amounts.MAJOR, values=currencies, constants={"currency": "円"})
+    content = "account_id,transaction_id,booked_on,amount,kind\nA1,T1,2025-01-01,500,fee"
+    assert posted(read(tmp_path / "t.csv", content, without))[0].amount_minor == 500
+
+
+def objects(path: Path, *rows: dict[str, Any], event_type: type[CoreBankingEvent], layout: Layout) -> list[Item | None]:
+    return read(path / "t.ndjson", "\n".join(map(json.dumps, rows)), layout, event_type)
+
+
+def test_an_object_where_a_value_should_be_is_wrong_and_stops_nothing(tmp_path: Path) -> None:
+    right: dict[str, Any] = {"account_id": "A1", "transaction_id": "T1", "booked_on": "2025-01-01"}
+    right |= {"amount": 5, "currency": "CNY", "kind": "fee"}
+    layout = Layout(source="core", amounts=Amounts.MAJOR, values={"kind": {"FEE": "fee"}})
+    for name in right:
+        for value in ([1], {"of": 1}, True):
+            bad, good = objects(tmp_path, {**right, name: value}, right, event_type=TransactionPosted, layout=layout)
+            assert isinstance(bad, Misfit), (name, value, bad)
+            assert isinstance(good, Fact)
+
+
+def test_objects_and_typed_columns_are_read_as_text_is(tmp_path: Path) -> None:
+    layout = Layout(source="core", amounts=Amounts.MAJOR, debit=("is_debit", "true"))
+    named = {"account_id": 7, "transaction_id": 1, "booked_on": "2025-01-01", "currency": "JPY", "kind": "fee"}
+    rows = [
+        {**named, "amount": 500, "is_debit": is_debit, "time": "2025-01-01T09:00:00Z"} for is_debit in (True, False)
+    ]
+    facts = objects(tmp_path, *rows, event_type=TransactionPosted, layout=layout)
+    assert [event.amount_minor for event in posted(facts)] == [-500, 500]
+    assert [(fact.event_id, fact.occurred_at) for fact in facts if isinstance(fact, Fact)] == [
+        ("corebanking.transaction_posted.v1:7/1", datetime(2025, 1, 1, 9, tzinfo=UTC))
+    ] * 2
+    reversed_ = {**named, "reverses_transaction_id": 2, "balance_after": 500}
+    (fact,) = objects(tmp_path, reversed_, event_type=TransactionReversed, layout=layout)
+    assert isinstance(fact, Fact)
+    assert isinstance(fact.event, TransactionReversed)
+    assert fact.event.balance_after_minor == 500, "the yen has no smaller unit, though the event names no currency"
+    opened = {"account_id": 7, "revision": 1, "kind": "loan", "currency": "JPY", "opened_on": "2025-01-01"}
+    (fact,) = objects(tmp_path, {**opened, "holder": 3, "proxy": "4|5"}, event_type=AccountRecorded, layout=layout)
+    assert isinstance(fact, Fact)
+    assert isinstance(fact.event, AccountRecorded)
+    assert [party.party_id for party in fact.event.parties] == ["3", "4", "5"]
+
+
+@pytest.mark.parametrize("amounts", Amounts)
+def test_an_amount_with_a_sign_of_its_own_is_refused_where_a_column_tells_debits(
+    tmp_path: Path, amounts: Amounts
+) -> None:
+    rows = [f"{row(1, amount_minor='5')},D", f"{row(2, amount_minor='5')},C", f"{row(3, amount_minor='-5')},D"]
+    layout = Layout(source="core", amounts=amounts, debit=("dc", "D"))
+    debit, credit, twice = read(tmp_path / "t.csv", "\n".join([f"{HEADER},dc", *rows]), layout)
+    one = 5 if amounts is Amounts.MINOR else 500
+    assert [event.amount_minor for event in posted([debit, credit])] == [-one, one]
+    assert isinstance(twice, Misfit)
+    with pytest.raises(FeedRefused, match="more than one column dc"):
+        read(tmp_path / "t.csv", f"{HEADER},dc,DC\n", layout)
 
 
 def test_ids_tell_facts_apart_however_they_are_called() -> None:
