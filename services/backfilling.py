@@ -42,6 +42,7 @@ from services.customer.use_cases.receiving import (
     receive_fact,
 )
 from services.customer.use_cases.transaction_columns import Transactions, transactions_of
+from services.customer.use_cases.transaction_ids import can_name
 from services.customer.use_cases.upkeep import release_all_due
 from shared.audit.unattended import reach, working_at
 from shared.clock import Clock, system_clock
@@ -305,8 +306,10 @@ class _Loading:
             assert isinstance(received, Received), "it has an id"
             return received
 
+        accounts, ids = items.columns["account_id"], items.columns["transaction_id"]
+        event_ids = None if can_name(accounts, ids) else items.event_ids
         transactions, wrong = transactions_of(
-            self._layout.source or "", items.lines, items.event_ids, items.columns, now, receive_line
+            self._layout.source or "", items.lines, event_ids, items.columns, now, receive_line
         )
         return [transactions] if transactions else [], [items[at] for at in wrong]
 

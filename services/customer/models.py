@@ -192,6 +192,9 @@ class Posting(Base):
     balance_after_minor: Mapped[int | None]
     is_external: Mapped[bool]
     reverses_transaction_id: Mapped[str | None]
+    is_receipt: Mapped[bool] = mapped_column(
+        comment="whether it is also the receipt of its event, whose id names the transaction", server_default="false"
+    )
     posted_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
 
 
@@ -232,7 +235,10 @@ class ReconciliationFinding(Base):
 
 
 class ReceivedEvent(Base):
-    """What became of each event of the core: `applied`, `held`, `parked` or `duplicate`."""
+    """What became of each event of the core: `applied`, `held`, `parked` or `duplicate`.
+
+    Of a transaction whose posting `is_receipt` there is no row here.
+    """
 
     __tablename__ = "received_event"
     __table_args__ = (

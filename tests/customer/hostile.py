@@ -170,7 +170,10 @@ _TABLES = {
     "postings": "select a.source, core_account_id, core_transaction_id, p.fingerprint, party_id, booked_on, sequence,"
     " amount_minor, p.kind, balance_after_minor, is_external, reverses_transaction_id from posting p"
     " join account a using (account_id) left join customer c on c.customer_id = p.customer_id",
-    "receipts": "select source, event_id, type, fingerprint, outcome from received_event",
+    "receipts": "select source, event_id, type, fingerprint, outcome from received_event"
+    " union all select a.source, 'corebanking.transaction_posted.v1:' || core_account_id || '/' || core_transaction_id,"
+    "  'corebanking.transaction_posted.v1', p.fingerprint, 'applied' from posting p join account a using (account_id)"
+    "  where is_receipt",
     "kept": "select source, event_id, fingerprint, waits_for, code, pointer, detail, names, customer_id is null"
     " from kept_event",
     "findings": "select core_account_id, as_of, f.stated_minor, f.posted_minor from reconciliation_finding f"

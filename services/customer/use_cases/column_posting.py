@@ -20,11 +20,13 @@ from services.customer.use_cases.account_columns import (
     move_balances,
     moved,
 )
+from services.customer.use_cases.ledger_receipts import unsettled
 from services.customer.use_cases.posted_columns import tell_customers, write_postings, write_receipts
 from services.customer.use_cases.receiving import Received, Remembered
 from services.customer.use_cases.transaction_columns import Ints, Transactions, items, texts_in
+from services.customer.use_cases.transaction_ids import PREFIX, transaction_named_by
 from services.customer.use_cases.transactions import reversals_wait
-from shared.columns import Column
+from shared.columns import Column, words_of
 from shared.copying import execute_with_columns
 from shared.messaging.seen import Hashes, Seen
 
@@ -57,6 +59,8 @@ async def post_columns(
     await batch.look_up_transactions(session, remembered)
     order, rows, balances = batch.book()
     received = np.flatnonzero(batch.is_plain & ~batch.came_before)
+    if transactions.event_ids is None:
+        received = received[~batch.is_new[received]]  # what is new has its receipt in the ledger
     applied = batch.is_new[received]
     if balances is not None:
         await move_balances(session, accounts, balances)
@@ -80,6 +84,15 @@ _RECEIPTS = (
     " cross join lateral (select fingerprint, outcome in ('applied', 'duplicate') as settled from received_event"
     "  where source = %(source)s and event_id = n.id offset 0) r"
 )
+_NAMED_RECEIPTS = (
+    "select n.asked - 1, r.fingerprint, r.settled from unnest(%(accounts)s::text[], %(ids)s::text[]) with ordinality"
+    "  n (account_id, id, asked)"
+    " cross join lateral (select fingerprint, outcome in ('applied', 'duplicate') as settled from received_event"
+    "  where source = %(source)s and event_id = %(prefix)s::text || n.account_id || '/' || n.id"
+    "  union all"
+    "  select p.fingerprint, true from account a join posting p on p.account_id = a.account_id and p.is_receipt"
+    "  where a.source = %(source)s and a.core_account_id = n.account_id and p.core_transaction_id = n.id offset 0) r"
+)
 _POSTINGS = (
     "select n.asked - 1, p.fingerprint from unnest(%(accounts)s::uuid[], %(ids)s::text[]) with ordinality"
     "  n (account_id, id, asked)"
@@ -99,6 +112,7 @@ class _Batch:
         """Events whose id came before with the same payload: they have their receipt."""
         self._is_posted = np.zeros(count, np.bool_)
         """Events under a new id of a transaction that was posted before."""
+        self._doubted: Flags | None = None
 
     def take(self, accounts: Accounts) -> None:
         """Leaves what names no account that is known, and accounts with anything in another currency."""
@@ -128,9 +142,11 @@ class _Batch:
         if not others:
             return
         named = {getattr(event.event, "account_id", "") for event in others}
+        named |= {which.account_id for event in others if (which := transaction_named_by(event.event_id)) is not None}
         self._is_left |= np.array([name in named for name in self.names], np.bool_)
-        ids = {event.event_id.encode() for event in others}
-        self._leave(np.array([event_id in ids for event_id in items(self._transactions.event_ids).tolist()], np.bool_))
+        if (event_ids := self._transactions.event_ids) is not None:
+            ids = {event.event_id.encode() for event in others}
+            self._leave(np.array([event_id in ids for event_id in items(event_ids).tolist()], np.bool_))
 
     def _doubtful(self, seen: Seen | None, hashes: Hashes) -> Flags:
         """Which may have come before, in this batch or ever."""
@@ -142,18 +158,29 @@ class _Batch:
 
     async def look_up_events(self, session: AsyncSession, remembered: Remembered | None) -> None:
         """The first of an id counts; a conflict, or what waits under the id, is none of the columns' business."""
-        transactions = self._transactions
-        hashes = transactions.event_hashes
-        doubtful = np.flatnonzero(self._doubtful(remembered.events if remembered else None, hashes))
+        transactions, facts = self._transactions, self._transactions.facts
+        hashes, event_ids = transactions.event_hashes, transactions.event_ids
+        if event_ids is None:
+            doubtful = np.flatnonzero(await self._doubtful_named(session, remembered))
+            ids: tuple[Column, ...] = facts.account_id, facts.transaction_id
+        else:
+            self._leave_named_by_transactions(event_ids)
+            doubtful = np.flatnonzero(self._doubtful(remembered.events if remembered else None, hashes))
+            ids = (event_ids,)
         if not len(doubtful):
             return
-        asked = {"ids": transactions.event_ids.take(doubtful)}
-        rows = await execute_with_columns(session, _RECEIPTS, asked, source=transactions.source)
+        if event_ids is None:
+            asked = {"accounts": facts.account_id.take(doubtful), "ids": facts.transaction_id.take(doubtful)}
+            given = {"source": transactions.source, "prefix": PREFIX}
+            rows = await execute_with_columns(session, _NAMED_RECEIPTS, asked, **given)
+        else:
+            asked = {"ids": event_ids.take(doubtful)}
+            rows = await execute_with_columns(session, _RECEIPTS, asked, source=transactions.source)
         known = {int(doubtful[place]): (fingerprint, settled) for place, fingerprint, settled in rows}
         wrong = np.zeros(len(hashes), np.bool_)
-        first: dict[bytes, int] = {}
-        for at, event_id, fingerprint in self._more_than_once(doubtful, known, hashes, transactions.event_ids):
-            before = first.setdefault(event_id, at)
+        first: dict[tuple[bytes, ...], int] = {}
+        for at, *identity, fingerprint in self._more_than_once(doubtful, known, hashes, *ids):
+            before = first.setdefault(tuple(identity), at)
             if before != at:
                 self.came_before[at] = True
                 if fingerprint != transactions.fingerprints[before]:
@@ -163,6 +190,32 @@ class _Batch:
                 if receipt != (fingerprint, True):
                     wrong[at] = True
         self._leave(wrong)
+
+    async def _doubtful_named(self, session: AsyncSession, remembered: Remembered | None) -> Flags:
+        """Of events that are named by their transactions: those whose transactions are doubted, or that wait."""
+        facts, doubtful = self._transactions.facts, self._doubtful_transactions(remembered)
+        if doubtful.all():
+            return doubtful
+        waiting = await unsettled(session, self._transactions.source)
+        if waiting is None:
+            return np.ones(len(doubtful), np.bool_)
+        if not waiting:
+            return doubtful
+        named = {(which.account_id.encode(), which.transaction_id.encode()) for which in waiting}
+        came = zip(items(facts.account_id).tolist(), items(facts.transaction_id).tolist(), strict=True)
+        return doubtful | np.array([each in named for each in came], np.bool_)
+
+    def _doubtful_transactions(self, remembered: Remembered | None) -> Flags:
+        if self._doubted is None:
+            self._doubted = self._doubtful(remembered.transactions if remembered else None, self._transactions.hashes)
+        return self._doubted
+
+    def _leave_named_by_transactions(self, event_ids: Column) -> None:
+        """Those whose receipts may be in the ledger."""
+        begins = words_of(event_ids)[0] == np.frombuffer(PREFIX[:8].encode(), "<u8")
+        for at in np.flatnonzero(begins).tolist():
+            begins[at] = transaction_named_by(texts_in(event_ids, np.array([at]))[0]) is not None
+        self._leave(begins)
 
     def _more_than_once(
         self, doubtful: Ints, known: Iterable[int], hashes: Hashes, *ids: Column
@@ -178,7 +231,7 @@ class _Batch:
         transactions, facts = self._transactions, self._transactions.facts
         hashes = transactions.hashes
         asks = ~self.came_before & self.is_plain
-        doubtful = np.flatnonzero(self._doubtful(remembered.transactions if remembered else None, hashes) & asks)
+        doubtful = np.flatnonzero(self._doubtful_transactions(remembered) & asks)
         if not len(doubtful):
             return
         asked = {

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.customer.errors import CustomerNotFound, ErasureNotFound
 from services.customer.models import Account, Customer, ErasedIdentity, Erasure, ErasurePart
+from services.customer.use_cases.ledger_receipts import write_ledger_receipts
 from services.customer.use_cases.receiving import Arrived, Received
 from shared.auth.principal import Principal
 from shared.events import Delivery
@@ -106,7 +107,10 @@ async def note_purges(session: AsyncSession, deliveries: Sequence[Delivery[Purge
 
 
 async def remember_erased(session: AsyncSession, customer_id: UUID) -> None:
-    """Before the customer's rows go: keyed hashes of what the core calls them and their accounts, to know it again."""
+    """Before the customer's rows go: keyed hashes of what the core calls them and their accounts, to know it again.
+
+    And receipts of what is in the ledger, which outlive it.
+    """
     customers = await session.execute(
         select(Customer.source, Customer.party_id).where(Customer.customer_id == customer_id).with_for_update()
     )
@@ -116,6 +120,7 @@ async def remember_erased(session: AsyncSession, customer_id: UUID) -> None:
         .order_by(Account.account_id)
         .with_for_update()
     )
+    await write_ledger_receipts(session, customer_id)
     named = [("party", *row) for row in customers] + [("account", *row) for row in accounts]
     if named:
         index = await keys_of(session).make_index(session)

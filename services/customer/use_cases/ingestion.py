@@ -22,6 +22,7 @@ from services.customer.use_cases.receiving import Arrived, Received, Remembered,
 from services.customer.use_cases.reported_facts import report_facts
 from services.customer.use_cases.rows import ANY_ID, as_json
 from services.customer.use_cases.transaction_columns import Transactions
+from services.customer.use_cases.transaction_ids import transaction_named_by
 from services.customer.use_cases.transactions import post_transactions
 from shared.events.corebanking import AccountRecorded
 
@@ -185,11 +186,15 @@ async def _lock_customers(session: AsyncSession, arrived: Arrived, accounts: Set
     """Locks the customers whom the events or accounts are about, in one order, before anything else of theirs.
 
     So a customer's events leave in the order in which they became true, and two transactions wait
-    for each other in one direction only.
+    for each other in one direction only. An id that names a transaction is about its account, whatever the event says.
     """
     parties = arrived.named("party_id")
     parties.update(p.party_id for _, event in arrived.of(AccountRecorded) for p in event.parties)
-    accounts = arrived.named("account_id") | accounts
+    accounts = (
+        arrived.named("account_id")
+        | accounts
+        | {which.account_id for event in arrived.events if (which := transaction_named_by(event.event_id)) is not None}
+    )
     if parties or accounts:
         named = {"source": arrived.source, "ids": as_json(parties), "accounts": as_json(accounts)}
         await session.execute(_LOCK_CUSTOMERS, named)

@@ -7,9 +7,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.customer.use_cases.account_columns import Accounts, Booked, Flags
 from services.customer.use_cases.receiving import Outcome
-from services.customer.use_cases.transaction_columns import AT_ONCE, Ints, Transactions
+from services.customer.use_cases.transaction_columns import AT_ONCE, Ints, Transactions, texts_in
+from services.customer.use_cases.transaction_ids import event_id_of
 from shared import json_columns as json
-from shared.columns import Column, booleans, choices, constant, dates, integers
+from shared.columns import Column, booleans, choices, constant, dates, integers, texts
 from shared.copying import copy_columns
 from shared.events.corebanking import TransactionPosted
 from shared.events.customer import TransactionsPosted
@@ -23,9 +24,15 @@ MOST_IN_ONE_EVENT = 1_000
 async def write_receipts(session: AsyncSession, transactions: Transactions, at: Ints, applied: Flags) -> None:
     """Of the events at these indexes, which have none yet: each is applied, or a duplicate."""
     outcomes = choices([Outcome.DUPLICATE.value, Outcome.APPLIED.value])
+    event_ids, facts = transactions.event_ids, transactions.facts
+    if event_ids is None:
+        named = zip(texts_in(facts.account_id, at), texts_in(facts.transaction_id, at), strict=True)
+        ids = texts([event_id_of(*each) for each in named])
+    else:
+        ids = event_ids.take(at)
     columns = {
         "source": constant(transactions.source, len(at)),
-        "event_id": transactions.event_ids.take(at),
+        "event_id": ids,
         "type": constant(TransactionPosted.TYPE, len(at)),
         "fingerprint": integers("int8", transactions.fingerprints[at]),
         "outcome": outcomes.take(applied.astype(np.int64)),
@@ -49,6 +56,7 @@ async def write_postings(
         "kind": facts.kind.take(order),
         "balance_after_minor": integers("int8", rows.stated, ~rows.states),
         "is_external": booleans(facts.is_external[order]),
+        "is_receipt": booleans(np.full(len(order), transactions.event_ids is None)),
     }
     await copy_columns(session, "posting", written)
 

@@ -1,9 +1,11 @@
-"""What became of each event of the core: its receipt, and its bytes while it is held or parked."""
+"""What became of each event of the core: its receipt, and its bytes while it is held or parked.
+
+A receipt is a row of its own, or of the ledger (`ledger_receipts`).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import compress
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.customer.errors import CoreEventNotFound
 from services.customer.models import KeptEvent, ReceivedEvent
 from services.customer.use_cases.kept_bytes import names_of, open_events, seal_events
+from services.customer.use_cases.ledger_receipts import receipts_in_ledger
 from services.customer.use_cases.receiving import (
     SAME_ID,
     SETTLED,
@@ -24,6 +27,7 @@ from services.customer.use_cases.receiving import (
     read_cloud_event,
 )
 from services.customer.use_cases.rows import ANY_ID, as_json
+from services.customer.use_cases.transaction_ids import transaction_named_by
 from shared.columns import texts
 from shared.copying import copy_rows
 from shared.sealing.kept import Kept
@@ -86,16 +90,20 @@ class Receipts:
             hashes = hashes_in(arrived.source, texts(ids))
             doubtful = arrived.remembered.events.doubtful(hashes)
             arrived.remembered.events.add(hashes)
-            ids = list(compress(ids, doubtful.tolist()))
+            # Of those named by transactions the columns tell the filter nothing.
+            ids = [id_ for id_, doubt in zip(ids, doubtful.tolist(), strict=True) if doubt or transaction_named_by(id_)]
         rows = (await session.execute(_KNOWN, {"source": arrived.source, "ids": as_json(ids)})).all() if ids else []
-        settled = {event_id: fingerprint for event_id, fingerprint, outcome in rows if outcome in SETTLED}
+        in_ledger = await receipts_in_ledger(session, arrived.source, [event.event_id for event in arrived.events])
+        settled = {event_id: receipt.fingerprint for event_id, receipt in in_ledger.items()}
+        known = {*settled, *(row[0] for row in rows)}
+        settled |= {event_id: fingerprint for event_id, fingerprint, outcome in rows if outcome in SETTLED}
         for event in arrived.events:
             if event.outcome is Outcome.APPLIED:
-                if (known := settled.get(event.event_id)) is None:
+                if (before := settled.get(event.event_id)) is None:
                     settled[event.event_id] = event.fingerprint
                 else:
-                    event.repeats(known, SAME_ID)
-        return cls(arrived, {row[0] for row in rows})
+                    event.repeats(before, SAME_ID)
+        return cls(arrived, known)
 
     async def write(self, session: AsyncSession) -> None:
         """Notes the outcomes, and keeps what is held or parked."""
@@ -232,6 +240,8 @@ class CoreEvent:
 async def get_core_event(session: AsyncSession, source: str, event_id: str) -> CoreEvent:
     """Raises CoreEventNotFound."""
     receipt = await session.get(ReceivedEvent, (source, event_id))
+    if receipt is None:
+        receipt = (await receipts_in_ledger(session, source, [event_id])).get(event_id)
     if receipt is None:
         raise CoreEventNotFound
     kept = await session.scalars(

@@ -86,7 +86,8 @@ class Transactions:
     source: str
     lines: Ints
     """Where each is in what came, as `Received.line`."""
-    event_ids: Column
+    event_ids: Column | None
+    """None where each is named by its transaction: see `transaction_ids`."""
     facts: Facts
     named: Named
     event_hashes: Hashes
@@ -103,13 +104,13 @@ class Transactions:
 
 
 def making(
-    source: str, lines: Ints, event_ids: Column, facts: Facts, receive_line: Callable[[int], Received]
+    source: str, lines: Ints, event_ids: Column | None, facts: Facts, receive_line: Callable[[int], Received]
 ) -> Generator[None, None, Transactions]:
     """Makes the transactions bit by bit. `event_ids` are texts as the facts are."""
     named = _named(facts.account_id)
     yield
-    event_hashes = hashes_in(source, event_ids)
     hashes = hashes_in(source, facts.account_id, facts.transaction_id)
+    event_hashes = hashes if event_ids is None else hashes_in(source, event_ids)
     yield
     digests: list[bytes] = []
     told = []
@@ -137,12 +138,15 @@ def made(steps: Generator[None, None, Transactions]) -> Transactions:
 def transactions_of(
     source: str,
     lines: Sequence[int],
-    event_ids: Sequence[str],
+    event_ids: Sequence[str] | None,
     columns: Columns,
     now: datetime,
     receive_line: Callable[[int], Received],
 ) -> tuple[Transactions | None, list[int]]:
-    """Of rows of a file, whose values are of the fields' types; and the indexes of those that break a rule."""
+    """Of rows of a file, whose values are of the fields' types; and the indexes of those that break a rule.
+
+    Without `event_ids` each is named by its transaction.
+    """
     every = range(len(lines))
     if not is_name(source):
         return None, list(every)
@@ -153,10 +157,10 @@ def transactions_of(
         kept = sorted(set(every) - wrong)
         if not kept:
             return None, list(every)
-        lines, event_ids = [lines[at] for at in kept], [event_ids[at] for at in kept]
+        lines, event_ids = [lines[at] for at in kept], event_ids and [event_ids[at] for at in kept]
         columns = {name: [column[at] for at in kept] for name, column in columns.items()}
-    steps = making(source, numbers(lines), padded(texts(event_ids)), facts_of(columns), receive_line)
-    return made(steps), sorted(wrong)
+    ids = None if event_ids is None else padded(texts(event_ids))
+    return made(making(source, numbers(lines), ids, facts_of(columns), receive_line)), sorted(wrong)
 
 
 def facts_of(columns: Columns) -> Facts:
