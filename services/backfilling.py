@@ -92,10 +92,13 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True)
 class Terms:
-    """How to load. `rows` is the most of one transaction; every relay waits for one, so none takes long."""
+    """How to load. `rows` is the most of one transaction; every relay waits for one, so none takes long.
+
+    The more rows an account has in one, the less each costs: it is locked, moved and told of once.
+    """
 
     rules: Rules
-    rows: int = 20_000
+    rows: int = 100_000
     most_parked: int = 1_000
     again: bool = False
     patience_seconds: float = 300.0
@@ -124,7 +127,7 @@ async def still_held(database: Database) -> int:
 
 class _Loading:
     SLOW_SECONDS = 4.0
-    LEAST = 100
+    LEAST, FIRST = 100, 20_000
     ATTEMPTS = 3
 
     def __init__(
@@ -141,7 +144,7 @@ class _Loading:
         self._layout = layout
         self._terms = terms
         self._watcher = watcher
-        self._most = terms.rows
+        self._most = min(self.FIRST, terms.rows)
         self._remembered = remembered
 
     async def load(self) -> Loaded:
@@ -288,7 +291,7 @@ class _Loading:
         seconds = perf_counter() - began
         if seconds > self.SLOW_SECONDS:
             self._most = max(self.LEAST, min(self._most, len(part.items)) // 2)
-        elif seconds < self.SLOW_SECONDS / 4:
+        elif seconds < self.SLOW_SECONDS / 2:
             self._most = min(self._terms.rows, self._most * 2)
         return progress
 

@@ -17,7 +17,7 @@ Flags = npt.NDArray[np.bool_]
 NEVER = -1_000_000_000
 """The day of what was never stated, or of the last transaction where there is none: before all days."""
 MOST_MINOR = 2**40
-"""Of one amount: 20,000 of them add up without overflowing. An account with a greater one goes the way of objects."""
+"""Of one amount: a million of them add up and do not overflow. One with a greater amount goes the way of objects."""
 
 
 class Accounts(NamedTuple):
