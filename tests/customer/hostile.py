@@ -1,11 +1,12 @@
 """A stream of records as no core should send them, from a seed; and all that it became, by the core's own ids."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from typing import Any
 
 import msgspec
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from sqlalchemy import text
 
 from shared.database import Database
@@ -19,7 +20,9 @@ from shared.events.corebanking import (
 )
 from shared.events.customer import TransactionsPosted
 from shared.ids import derived_id
-from shared.messaging.records import Record
+from shared.messaging.kafka_batches import HeaderLayouts, KafkaBatch, batch_in, columns_of
+from shared.messaging.record_columns import RecordColumns
+from shared.messaging.records import Record, TopicPartition
 from tests.bank import account, branch, day_closed, lines, manager_recorded, party
 
 FIRST_DAY = date(2026, 3, 1)
@@ -60,6 +63,85 @@ WRONG: Sequence[dict[str, Any]] = (
 )
 
 
+Said = list[tuple[str, bytes | None]]
+TIMES: Sequence[bytes] = (
+    b"2026-03-01T09:00:00Z",
+    b"2026-03-01T09:00:00+00:00",
+    b"2026-03-01T09:00:00.5-11:30",
+    b"2026-03-01T09:00:00.123456Z",
+    b"2026-02-28T23:59:59.123+23:59",
+    b"2024-02-29T09:00:00Z",
+    b"2026-03-01T09:00:00.123456789Z",
+    b"2026-03-01T09:00:00.1234567+01:00",
+    b"1800-01-01T00:00:00+05:00",
+    b"2026-03-01T00:00:00-23:59",
+    b"2026-03-01t09:00:00z",
+    b"2026-03-01 09:00:00Z",
+    b"2026-02-29T09:00:00Z",
+    b"2026-03-01T24:00:00Z",
+    b"2026-03-01T09:60:00Z",
+    b"2026-03-01T09:00:60Z",
+    b"2026-03-01T09:00:00",
+    b"2026-03-01T09:00Z",
+    b"2026-03-01T09:00:00+0100",
+    b"2026-03-01T09:00:00+24:00",
+    b"2026-03-01T09:00:00.Z",
+    b"2026-13-01T09:00:00Z",
+    b"0001-01-01T00:00:00+10:00",
+    b"9999-12-31T23:59:59-10:00",
+    b"1799-12-31T23:59:59Z",
+    b"2036-03-01T09:00:00Z",
+    b"yesterday",
+    b"2026-03-01T09:00:00Z" + b" " * 80,
+    b"",
+    b"\xff" * 20,
+)
+
+
+def _with(name: str, value: bytes | None) -> Callable[[Said], Said]:
+    return lambda said: [(each, value if each == name else was) for each, was in said]
+
+
+HEADERS: Sequence[Callable[[Said], Said]] = (
+    *(_with("ce_time", time) for time in (*TIMES, None)),
+    *(_with("ce_id", one) for one in (b"", None, b"17", b"\xff\xfe", "e\u0301".encode(), b"a\0b", b"a\0", b" ", b'"')),
+    *(_with("ce_id", b"x" * length) for length in (200, 201, 3_000)),
+    _with("ce_id", "\u540d".encode() * 200),
+    *(
+        _with("ce_source", one)
+        for one in (b"", None, b"\xff", b"\xfe", b"core\0", "c\u00f6re".encode(), b"s" * 200, b"s" * 201)
+    ),
+    *(_with("ce_specversion", one) for one in (b"", None, b"1", b"1.0 ", b"0.3")),
+    *(_with("ce_type", one) for one in (b"", None, b"corebanking.transaction_posted.v9", b"\xff")),
+    *(lambda said, name=name: [each for each in said if each[0] != name] for name in ("ce_id", "ce_source", "ce_time")),
+    *(lambda said, name=name: [each for each in said if each[0] != name] for name in ("ce_type", "ce_specversion")),
+    lambda said: said[::-1],
+    lambda said: said[2:] + said[:2],
+    lambda said: [*said, ("ce_id", b"another"), ("ce_time", b"2026-02-01T09:00:00Z")],
+    lambda said: [("ce_id", b"another"), ("ce_time", b"never"), *said],
+    lambda said: [*said, ("ce_id", None)],
+    lambda said: [*said, ("ce_type", b"corebanking.life_event_recorded.v1")],
+    lambda said: [*said, ("ce_specversion", b"1.0"), ("ce_source", b"other")],
+    lambda said: [*said, ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")],
+    lambda said: [("content-type", b"application/json"), *said, ("", b""), ("\u540d", b"\xff" * 9_000)],
+    lambda said: [(name.upper(), value) for name, value in said],
+    lambda said: [],
+)
+"""What headers may become: a core that is one event's sender in many is not always as careful."""
+
+
+def as_fetched(records: Sequence[Record]) -> RecordColumns:
+    """As Kafka's bytes hold them."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 10_000_000)
+    for at, one in enumerate(records):
+        assert builder.append(at, 10**12, one.key, one.value, list(one.headers)) is not None
+    fetched = bytearray(builder.build())
+    fetched[:8] = records[0].offset.to_bytes(8)
+    batch = batch_in(bytes(fetched), slice(0, len(fetched)))
+    assert isinstance(batch, KafkaBatch)
+    return columns_of(TopicPartition(*records[0][:2]), [batch], HeaderLayouts())
+
+
 def hostile(seed: int, count: int) -> list[Record]:
     dice = random.Random(seed)
     events: list[tuple[str, CoreBankingEvent]] = []
@@ -77,7 +159,7 @@ def hostile(seed: int, count: int) -> list[Record]:
             add(again[0] if dice.random() < 0.5 else f"e{number}", again[1])
             continue
         earlier_id, earlier = dice.choice(events) if events else ("none", new)
-        match dice.randrange(24):
+        match dice.randrange(26):
             case 0:
                 add(earlier_id, earlier)
             case 1:
@@ -96,6 +178,9 @@ def hostile(seed: int, count: int) -> list[Record]:
                 add(f"e{number}", _changed_account(dice, number))
             case 8:
                 add(f"e{number}", new, **dice.choice(WRONG))
+            case 10:
+                add(f"e{number}", new)
+                records[-1] = records[-1]._replace(headers=tuple(dice.choice(HEADERS)(list(records[-1].headers))))
             case 9:
                 structured = lines([new], ids=f"e{number}")
                 records.append(Record(TOPIC, 0, len(records), None, structured, ()))
@@ -178,7 +263,7 @@ _TABLES = {
     " from kept_event",
     "findings": "select core_account_id, as_of, f.stated_minor, f.posted_minor from reconciliation_finding f"
     " join account using (account_id)",
-    "letters": 'select "offset", type, event_id, code, detail from dead_letter',
+    "letters": 'select "offset", type, event_id, code, detail, cast(headers as text) from dead_letter',
     "days": "select source, business_date from business_day",
     "events": "select type, key = 'business-day', count(*) from outbox where type <> 'customer.transactions_posted.v1'"
     " group by 1, 2",

@@ -28,7 +28,7 @@ from shared.messaging.records import Record
 from tests.bank import lines
 from tests.conftest import NewDatabase
 from tests.customer.asking import NOW
-from tests.customer.hostile import BANK, ERASED, QUIET, became, hostile, plain, record
+from tests.customer.hostile import BANK, ERASED, QUIET, as_fetched, became, hostile, plain, record
 from tests.harness import PARTITIONS
 from tests.keys import share_fingerprints
 
@@ -72,17 +72,18 @@ async def by_events(database: Database, records: Sequence[Record], size: int) ->
     return {**await became(database), "parked": sorted(parked)}
 
 
-async def by_columns(database: Database, records: Sequence[Record], size: int) -> dict[str, Any]:
+async def by_columns(database: Database, records: Sequence[Record], size: int, fetched: bool) -> dict[str, Any]:
     await begin(database)
     core, parked = forgetful(), []
     for first in range(0, len(records), size):
         async with database.transaction() as session:
-            await core.receive_core_events(session, await core.read_core_events(records[first : first + size]))
+            batch = as_fetched(records[first : first + size]) if fetched else records[first : first + size]
+            await core.receive_core_events(session, await core.read_core_events(batch))
             parked += sorted(offsets_parked_in(session))
     return {**await became(database), "parked": sorted(parked)}
 
 
-@pytest.mark.parametrize(("seed", "size"), [(1, 240), (2, 70), (3, 20)])
+@pytest.mark.parametrize(("seed", "size"), [(11, 240), (2, 70), (3, 20), (4, 240), (5, 131), (6, 9)])
 async def test_a_hostile_stream_ends_the_same_by_columns_and_event_by_event(
     new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch, seed: int, size: int
 ) -> None:
@@ -95,7 +96,8 @@ async def test_a_hostile_stream_ends_the_same_by_columns_and_event_by_event(
     monkeypatch.setattr(ingestion, "post_columns", counting)
     records = hostile(seed, 240)
     expected = await by_events(await share_fingerprints(await new_database("customer")), records, size)
-    found = await by_columns(await share_fingerprints(await new_database("customer")), records, size)
+    database = await share_fingerprints(await new_database("customer"))
+    found = await by_columns(database, records, size, fetched=seed % 2 == 0)
     for name, rows in expected.items():
         assert found[name] == rows, name
     assert sum(each.applied for each in posted) > 20

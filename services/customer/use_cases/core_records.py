@@ -81,7 +81,7 @@ class RecordReader:
         columns = RecordColumns.of(records)
         event_id, source = columns.header("ce_id"), columns.header("ce_source")
         plain = columns.are(TransactionPosted) & are_names(columns.buffer, event_id)
-        plain &= (source.length > 0) & (source.length <= MAX_ID_LENGTH)
+        plain &= source.length <= MAX_ID_LENGTH
         yield
         plain &= have_happened(columns.buffer, columns.header("ce_time"), now)
         yield

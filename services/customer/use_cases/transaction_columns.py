@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from hashlib import blake2b
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -17,6 +17,8 @@ from shared.columns import Column, choices, nullable_numbers, numbers, padded, t
 from shared.events.corebanking import TransactionPosted
 from shared.json_columns import Part, Written
 from shared.messaging.seen import Hashes, hashes_of_columns
+
+T = TypeVar("T")
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -126,13 +128,14 @@ def making(
     )
 
 
-def made(steps: Generator[None, None, Transactions]) -> Transactions:
-    """All of it at once."""
+def finished(steps: Generator[None, None, T]) -> T:
+    """What is made bit by bit, at once."""
     while True:
         try:
             next(steps)
         except StopIteration as end:
-            return cast("Transactions", end.value)
+            made: T = end.value
+            return made
 
 
 def transactions_of(
@@ -160,7 +163,7 @@ def transactions_of(
         lines, event_ids = [lines[at] for at in kept], event_ids and [event_ids[at] for at in kept]
         columns = {name: [column[at] for at in kept] for name, column in columns.items()}
     ids = None if event_ids is None else padded(texts(event_ids))
-    return made(making(source, numbers(lines), ids, facts_of(columns), receive_line)), sorted(wrong)
+    return finished(making(source, numbers(lines), ids, facts_of(columns), receive_line)), sorted(wrong)
 
 
 def facts_of(columns: Columns) -> Facts:
@@ -194,8 +197,9 @@ def items(texts: Column) -> npt.NDArray[np.bytes_]:
     return texts.values.view(f"S{texts.values.itemsize}")
 
 
-def texts_in(texts: Column, at: Ints) -> list[str]:
+def texts_in(texts: Column, at: Ints | Sequence[int]) -> list[str]:
     """Some of a column's texts."""
+    at = np.asarray(at, np.int64)
     return [item.decode() for item in items(texts.take(at)).tolist()]
 
 
