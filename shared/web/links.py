@@ -1,6 +1,6 @@
 """OpenAPI links: which operations go on from an answer, and with what of it. They follow from paths and names."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,43 +48,55 @@ def add_links(document: Document) -> None:
     ]
     for operation in operations:
         for status, response in operation.document["responses"].items():
-            if status.startswith("2") and (links := dict(_links(document, operations, operation, status, response))):
+            if not status.startswith("2"):
+                continue
+            answer = _Answer(document, operation, status, response)
+            if links := {to.name: link for to in operations if (link := answer.link(to)) is not None}:
                 response["links"] = dict(sorted(links.items()))
 
 
-def _links(
-    document: Document, operations: list[_Operation], of: _Operation, status: str, response: Mapping[str, Any]
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    shown = _fields(document, response.get("content", {}).get(JSON, {}).get("schema", {}))
-    item = _fields(document, shown.get("items", {}).get("items", {}))
-    asked = {name: f"$request.path.{name}" for name in of.ids}
-    for to in operations:
-        if to.is_public or to is of or not to.ids:
-            continue
+class _Answer:
+    """What an operation answers, and what of it leads on: expressions by the name of the id that they give."""
+
+    def __init__(self, document: Document, of: _Operation, status: str, response: Mapping[str, Any]) -> None:
+        self._of = of
+        self._creates = of.method == "post" and status in ("201", "202")
+        self._shown = _fields(document, response.get("content", {}).get(JSON, {}).get("schema", {}))
+        self._item = _fields(document, self._shown.get("items", {}).get("items", {}))
+        self._asked = {name: f"$request.path.{name}" for name in of.ids}
+
+    def link(self, to: _Operation) -> dict[str, Any] | None:
+        """None where nothing leads there, or not to all that its path names."""
+        if to.is_public or to is self._of or not to.ids:
+            return None
         tag = {}
         if to.asks_for("if-match"):
-            if not of.shows_tag or not to.path.startswith(of.path):
-                continue
-            tag, known = {"header.If-Match": "$response.header.ETag"}, asked
-        elif of.method == "post" and status in ("201", "202"):
-            new = {name: f"$response.body#/{name}" for name in shown if name not in of.ids}
-            if to.path != of.path and not new.keys() & set(to.ids):
-                continue
-            known = asked | new
-        elif of.method == "get" and item:
-            if to.method != "get" and not (to.path.startswith(f"{of.path}/{{") and "200" in to.document["responses"]):
-                continue
-            listed = {name: f"$response.body#/items/0/{name}" for name in item}
-            if to.path.startswith(f"{of.path}/{{{to.ids[0]}}}") and "id" in item:
-                listed.setdefault(to.ids[0], "$response.body#/items/0/id")
-            if not listed.keys() & set(to.ids):
-                continue
-            known = asked | listed
+            known, tag = self._to_change(to), {"header.If-Match": "$response.header.ETag"}
+        elif self._creates:
+            known = self._from_created(to)
+        elif self._of.method == "get" and self._item:
+            known = self._from_list(to)
         else:
-            continue
-        if known.keys() >= set(to.ids):
-            parameters = {f"path.{name}": known[name] for name in to.ids} | tag
-            yield to.name, {"operationId": to.name, "parameters": parameters}
+            return None
+        if not known.keys() >= set(to.ids):
+            return None
+        return {"operationId": to.name, "parameters": {f"path.{name}": known[name] for name in to.ids} | tag}
+
+    def _to_change(self, to: _Operation) -> dict[str, str]:
+        return self._asked if self._of.shows_tag and to.path.startswith(self._of.path) else {}
+
+    def _from_created(self, to: _Operation) -> dict[str, str]:
+        new = {name: f"$response.body#/{name}" for name in self._shown if name not in self._of.ids}
+        return self._asked | new if to.path == self._of.path or new.keys() & set(to.ids) else {}
+
+    def _from_list(self, to: _Operation) -> dict[str, str]:
+        acts_on_item = to.path.startswith(f"{self._of.path}/{{") and "200" in to.document["responses"]
+        if to.method != "get" and not acts_on_item:
+            return {}
+        listed = {name: f"$response.body#/items/0/{name}" for name in self._item}
+        if to.path.startswith(f"{self._of.path}/{{{to.ids[0]}}}") and "id" in self._item:
+            listed.setdefault(to.ids[0], "$response.body#/items/0/id")
+        return self._asked | listed if listed.keys() & set(to.ids) else {}
 
 
 def _fields(document: Document, schema: Mapping[str, Any]) -> Mapping[str, Any]:
