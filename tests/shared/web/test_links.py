@@ -24,7 +24,7 @@ def operation(name: str, *parameters: str, status: str = "200", shows: str = "",
 
 @pytest.fixture
 def document() -> dict[str, Any]:
-    note = {"properties": {"note_id": {}, "text": {}}}
+    note: dict[str, Any] = {"properties": {"note_id": {}, "text": {}}}
     page = {"properties": {"items": {"items": {"$ref": "#/components/schemas/Note"}}, "next": {}}}
     one = "/notes/{note_id}"
     return {
