@@ -1,7 +1,7 @@
 """A small bank: core-banking events as a bank's systems push them."""
 
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import msgspec
@@ -11,11 +11,18 @@ from shared.events.corebanking import (
     AccountRecorded,
     BranchRecorded,
     BusinessDayClosed,
+    ComplaintOutcome,
+    ComplaintRecorded,
+    ContactChannel,
+    ContactRecorded,
     CoreBankingEvent,
+    LifeEventKind,
+    LifeEventRecorded,
     ManagerRecorded,
     PartyRecorded,
     PartyRelation,
     RelatedParty,
+    SurveyAnswered,
     TransactionKind,
     TransactionPosted,
 )
@@ -71,6 +78,35 @@ def posted(
         booked_on=date(2026, 3, day),
         amount_minor=amount_minor,
         **{"currency": "CNY", "kind": TransactionKind.CARD_PAYMENT, **more},
+    )
+
+
+def contact(key: str, party_id: str, at: datetime, **more: Any) -> ContactRecorded:
+    return ContactRecorded(
+        contact_id=f"K{key}", party_id=party_id, occurred_at=at, **{"channel": ContactChannel.CALL, **more}
+    )
+
+
+def complaint_rejected(
+    key: str, party_id: str, at: datetime, *, opened_at: datetime, revision: int = 1
+) -> ComplaintRecorded:
+    return ComplaintRecorded(
+        complaint_id=f"C{key}",
+        revision=revision,
+        party_id=party_id,
+        opened_at=opened_at,
+        resolved_at=at,
+        outcome=ComplaintOutcome.REJECTED,
+    )
+
+
+def worst_answer(key: str, party_id: str, at: datetime) -> SurveyAnswered:
+    return SurveyAnswered(survey_id=f"S{key}", party_id=party_id, answered_at=at, score=1)
+
+
+def death(key: str, party_id: str, day: date) -> LifeEventRecorded:
+    return LifeEventRecorded(
+        life_event_id=f"L{key}", party_id=party_id, kind=LifeEventKind.DEATH_IN_HOUSEHOLD, happened_on=day
     )
 
 

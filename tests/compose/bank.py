@@ -8,23 +8,20 @@ from datetime import UTC, date, datetime, timedelta
 from feeds.cloudevents import instant, line
 from shared.events.corebanking import (
     AccountKind,
-    AccountRecorded,
-    BranchRecorded,
     BusinessDayClosed,
-    ComplaintOutcome,
-    ComplaintRecorded,
-    ContactChannel,
-    ContactRecorded,
     CoreBankingEvent,
-    LifeEventKind,
-    LifeEventRecorded,
-    ManagerRecorded,
-    PartyRecorded,
-    PartyRelation,
-    RelatedParty,
-    SurveyAnswered,
     TransactionKind,
     TransactionPosted,
+)
+from tests.bank import (
+    account,
+    branch,
+    complaint_rejected,
+    contact,
+    death,
+    manager_recorded,
+    party,
+    worst_answer,
 )
 
 SOURCE = "compose-test"
@@ -98,76 +95,37 @@ class _Core:
 
     def _records_staff(self) -> None:
         for branch_id in BRANCHES:
-            self._writes(branch_id, 0, BranchRecorded(branch_id=branch_id, revision=1, name=branch_id))
+            self._writes(branch_id, 0, branch(branch_id))
             for position in range(MANAGERS_OF_A_BRANCH):
                 manager_id = f"M{branch_id}{position}"
                 self.bank.managers[manager_id] = branch_id
-                recorded = ManagerRecorded(
-                    manager_id=manager_id,
-                    revision=1,
-                    branch_id=branch_id,
-                    name=manager_id,
-                    email=f"{manager_id.lower()}@bank.example",
-                    is_branch_head=position == 0,
-                )
-                self._writes(manager_id, 0, recorded)
+                self._writes(manager_id, 0, manager_recorded(manager_id, branch_id, is_branch_head=position == 0))
 
     def _records_customer(self, number: str, *, at_risk: bool) -> None:
         manager_id, branch_id = self.dice.choice(sorted(self.bank.managers.items()))
-        party = PartyRecorded(
-            party_id=f"P{number}",
-            revision=1,
-            customer_number=number,
-            branch_id=branch_id,
-            name=f"Customer {number}",
-            manager_id=manager_id,
-        )
-        self._writes(party.party_id, 0, party)
+        known = party(f"P{number}", 1, branch_id, customer_number=number, manager_id=manager_id)
+        self._writes(known.party_id, 0, known)
         for position in range(self.dice.choice((1, 1, 2))):
-            account = AccountRecorded(
-                account_id=f"A{number}-{position}",
-                revision=1,
-                kind=AccountKind.SAVINGS if position else AccountKind.CURRENT,
-                currency=CURRENCY,
-                parties=(RelatedParty(party_id=party.party_id, relation=PartyRelation.HOLDER),),
-                opened_on=self._date(-900),
-            )
-            self.bank.accounts[account.account_id] = Account(number)
-            self._writes(account.account_id, 0, account)
+            kind = AccountKind.SAVINGS if position else AccountKind.CURRENT
+            opened = account(f"A{number}-{position}", known.party_id, kind=kind, opened_on=self._date(-900))
+            self.bank.accounts[opened.account_id] = Account(number)
+            self._writes(opened.account_id, 0, opened)
         day = self.dice.randrange(DAYS)
-        contact = ContactRecorded(
-            contact_id=f"K{number}",
-            party_id=party.party_id,
-            channel=ContactChannel.CALL,
-            occurred_at=datetime.combine(self._date(day), datetime.min.time(), UTC),
-            manager_id=manager_id,
-        )
+        met = contact(number, known.party_id, _midnight(self._date(day)), manager_id=manager_id)
         self.bank.contacts[number] += 1
-        self._writes(contact.contact_id, day, contact)
+        self._writes(met.contact_id, day, met)
         if at_risk:
-            self._puts_at_risk(number, party.party_id)
+            self._puts_at_risk(number, known.party_id)
 
     def _puts_at_risk(self, number: str, party_id: str) -> None:
         day = self.dice.randrange(1, DAYS)
-        told_at = datetime.combine(self._date(day), datetime.min.time(), UTC)
-        rejected = ComplaintRecorded(
-            complaint_id=f"C{number}",
-            revision=2,
-            party_id=party_id,
-            opened_at=told_at - timedelta(days=3),
-            resolved_at=told_at,
-            outcome=ComplaintOutcome.REJECTED,
-        )
-        answered = SurveyAnswered(survey_id=f"S{number}", party_id=party_id, answered_at=told_at, score=1)
-        death = LifeEventRecorded(
-            life_event_id=f"L{number}",
-            party_id=party_id,
-            kind=LifeEventKind.DEATH_IN_HOUSEHOLD,
-            happened_on=self._date(day),
-        )
+        told_at = _midnight(self._date(day))
+        rejected = complaint_rejected(number, party_id, told_at, opened_at=told_at - timedelta(days=3), revision=2)
         self._writes(rejected.complaint_id, day, rejected)
+        answered = worst_answer(number, party_id, told_at)
         self._writes(answered.survey_id, day, answered)
-        self._writes(death.life_event_id, day, death)
+        died = death(number, party_id, self._date(day))
+        self._writes(died.life_event_id, day, died)
         self.bank.at_risk.add(number)
 
     def _books(self, account_id: str, day: int, sequence: int) -> None:
@@ -194,3 +152,7 @@ class _Core:
     def _closes(self, day: int) -> None:
         closed = BusinessDayClosed(business_date=self._date(day))
         self._writes(f"closed-{closed.business_date}", day, closed)
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, datetime.min.time(), UTC)

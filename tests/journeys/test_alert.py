@@ -9,15 +9,12 @@ import httpx
 import pytest
 
 from shared.events.corebanking import (
-    ComplaintOutcome,
-    ComplaintRecorded,
     CoreBankingEvent,
-    SurveyAnswered,
     TransactionKind,
     TransactionPosted,
 )
 from shared.ids import new_id
-from tests.bank import account, party
+from tests.bank import account, complaint_rejected, party, worst_answer
 from tests.journeys.conftest import Bank, eventually, today
 
 NAME = "Zhou Wanting"
@@ -62,15 +59,10 @@ class Customer:
         """Facts of today that alone raise the risk: nothing later today takes them back."""
         now = datetime.now(UTC)
         return [
-            ComplaintRecorded(
-                complaint_id=f"C{self.key}",
-                revision=1,
-                party_id=self.party_id,
-                opened_at=now - timedelta(minutes=2),
-                resolved_at=now - timedelta(minutes=1),
-                outcome=ComplaintOutcome.REJECTED,
+            complaint_rejected(
+                self.key, self.party_id, now - timedelta(minutes=1), opened_at=now - timedelta(minutes=2)
             ),
-            SurveyAnswered(survey_id=f"S{self.key}", party_id=self.party_id, answered_at=now, score=1),
+            worst_answer(self.key, self.party_id, now),
             self.pays(-4_500_000, TransactionKind.TRANSFER_OUT, bank="OTHER"),
         ]
 

@@ -12,25 +12,23 @@ from enum import Enum
 
 from feeds.cloudevents import instant, line
 from shared.events.corebanking import (
-    AccountKind,
-    AccountRecorded,
-    BranchRecorded,
     BusinessDayClosed,
-    ComplaintOutcome,
     ComplaintRecorded,
     ContactChannel,
-    ContactRecorded,
     CoreBankingEvent,
-    LifeEventKind,
-    LifeEventRecorded,
-    ManagerRecorded,
-    PartyRecorded,
-    PartyRelation,
-    RelatedParty,
-    SurveyAnswered,
     TransactionKind,
     TransactionPosted,
     TransactionReversed,
+)
+from tests.bank import (
+    account,
+    branch,
+    complaint_rejected,
+    contact,
+    death,
+    manager_recorded,
+    party,
+    worst_answer,
 )
 
 SOURCE = "torture"
@@ -125,43 +123,21 @@ class _Core:
     def _records_staff(self) -> None:
         """No heads of branches: whoever is told of an alert is then the same, whichever of it came first."""
         for branch_id in BRANCHES:
-            self._tells(self._ago(900), branch_id, BranchRecorded(branch_id=branch_id, revision=1, name=branch_id))
+            self._tells(self._ago(900), branch_id, branch(branch_id))
             for position in range(MANAGERS_OF_A_BRANCH):
                 manager_id = f"M{branch_id}{position}"
                 self._managers[manager_id] = branch_id
-                recorded = ManagerRecorded(
-                    manager_id=manager_id,
-                    revision=1,
-                    branch_id=branch_id,
-                    name=manager_id,
-                    email=f"{manager_id.lower()}@bank.example",
-                )
-                self._tells(self._ago(900), manager_id, recorded)
+                self._tells(self._ago(900), manager_id, manager_recorded(manager_id, branch_id))
 
     def _opens(self, number: str, fate: Fate) -> None:
         party_id, account_id = f"P{number}", f"A{number}"
         self.bank.fates[party_id] = fate
         manager_id, branch_id = self.dice.choice(sorted(self._managers.items()))
         for revision in range(1, self.dice.choice((2, 2, 2, 3, 4))):
-            party = PartyRecorded(
-                party_id=party_id,
-                revision=revision,
-                customer_number=f"9{number}",
-                branch_id=branch_id,
-                name=f"Customer {number}",
-                phone=f"+86 10 {revision:04d}{number}",
-                manager_id=manager_id,
-            )
-            self._tells(self._ago(900 - revision), f"{party_id}/{revision}", party)
-        account = AccountRecorded(
-            account_id=account_id,
-            revision=1,
-            kind=AccountKind.CURRENT,
-            currency=CURRENCY,
-            parties=(RelatedParty(party_id=party_id, relation=PartyRelation.HOLDER),),
-            opened_on=self._ago(890),
-        )
-        self._tells(self._ago(890), f"{account_id}/1", account)
+            known = {"customer_number": f"9{number}", "phone": f"+86 10 {revision:04d}{number}"}
+            recorded = party(party_id, revision, branch_id, manager_id=manager_id, **known)
+            self._tells(self._ago(900 - revision), f"{party_id}/{revision}", recorded)
+        self._tells(self._ago(890), f"{account_id}/1", account(account_id, party_id, opened_on=self._ago(890)))
         self._met(party_id, manager_id)
         match fate:
             case Fate.CALM:
@@ -174,14 +150,9 @@ class _Core:
 
     def _met(self, party_id: str, manager_id: str) -> None:
         day = self._ago(self.dice.randrange(1, 60))
-        contact = ContactRecorded(
-            contact_id=f"K{party_id}",
-            party_id=party_id,
-            channel=self.dice.choice(tuple(ContactChannel)),
-            occurred_at=_noon(day),
-            manager_id=manager_id,
-        )
-        self._tells(day, contact.contact_id, contact)
+        channel = self.dice.choice(tuple(ContactChannel))
+        met = contact(party_id, party_id, _noon(day), manager_id=manager_id, channel=channel)
+        self._tells(day, met.contact_id, met)
 
     def _lives_on(self, account_id: str, elsewhere: float = 0.0) -> None:
         """Since a few weeks only: there is no habit to break and no balance to fall.
@@ -207,25 +178,13 @@ class _Core:
             complaint_id=f"C{party_id}", revision=1, party_id=party_id, opened_at=_noon(day - timedelta(days=3))
         )
         self._tells(day - timedelta(days=3), f"{complaint.complaint_id}/1", complaint)
-        rejected = ComplaintRecorded(
-            complaint_id=complaint.complaint_id,
-            revision=2,
-            party_id=party_id,
-            opened_at=complaint.opened_at,
-            resolved_at=_noon(day),
-            outcome=ComplaintOutcome.REJECTED,
-        )
+        rejected = complaint_rejected(party_id, party_id, _noon(day), opened_at=complaint.opened_at, revision=2)
         self._tells(day, f"{complaint.complaint_id}/2", rejected)
-        answered = SurveyAnswered(survey_id=f"S{party_id}", party_id=party_id, answered_at=_noon(day), score=1)
+        answered = worst_answer(party_id, party_id, _noon(day))
         self._tells(day, answered.survey_id, answered)
         if self.dice.random() < 0.5:
-            death = LifeEventRecorded(
-                life_event_id=f"L{party_id}",
-                party_id=party_id,
-                kind=LifeEventKind.DEATH_IN_HOUSEHOLD,
-                happened_on=day,
-            )
-            self._tells(day, death.life_event_id, death)
+            died = death(party_id, party_id, day)
+            self._tells(day, died.life_event_id, died)
 
     def _drifts(self, account_id: str) -> None:
         """Three salaries, the least of which a habit consists; amounts too small for the balance to weigh."""
