@@ -57,7 +57,7 @@ class CustomerIngestion:
     name = "customer_ingestion"
     processes = 1
     partitions = 4
-    share = 0.1
+    share = 0.25
     schema = None
     moves_offsets = True
     owner = "customer"

@@ -387,6 +387,8 @@ class EventColumns(Generic[E]):
 class EventReader(Generic[E]):
     """Reads events of one type, and remembers how they are laid out."""
 
+    FEW = 60  # events that msgspec decodes one by one sooner than any layout is tried on them
+
     def __init__(self, event_type: type[E]) -> None:
         self._type = event_type
         declared = inspect.type_info(event_type)
@@ -414,14 +416,14 @@ class EventReader(Generic[E]):
     def _read(self, records: RecordColumns, rows: Ints, events: EventColumns[E]) -> None:
         """By the layouts that are known, then by those that are learnt from what these do not fit, then one by one."""
         for layout in self._layouts:
-            rows = events.keep(rows, layout)
+            if len(rows) > self.FEW:
+                rows = events.keep(rows, layout)
         learnt: list[_Layout] = []
         while len(rows):
             sample = self._decode(records, int(rows[0]), events)
             rows = rows[1:]
-            layout_learnt = (
-                None if sample is None or len(learnt) == LEARNT_AT_ONCE else _layout_of(*sample, self._fields)
-            )
+            learns = len(learnt) < LEARNT_AT_ONCE and len(rows) >= self.FEW
+            layout_learnt = _layout_of(*sample, self._fields) if sample is not None and learns else None
             if layout_learnt is not None:
                 learnt.append(layout_learnt)
                 rows = events.keep(rows, layout_learnt)

@@ -1,7 +1,7 @@
 """What is read of the core's records by columns is what is read of each by itself, whatever their headers say."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -12,11 +12,21 @@ from services.customer.use_cases import header_columns
 from services.customer.use_cases.core_records import Read, RecordReader, read_record
 from services.customer.use_cases.receiving import Outcome, Received
 from services.customer.use_cases.transaction_columns import Facts, Transactions, finished, texts_in
+from shared.event_columns import EventReader
 from shared.events import encode
 from shared.events.corebanking import TOPIC, TransactionPosted
 from shared.messaging.records import Record
 from tests.customer.asking import NOW
 from tests.customer.hostile import HEADERS, TIMES, as_fetched, plain, record
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few() -> Iterator[None]:
+    """Layouts are tried on one event, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EventReader, "FEW", 0)
+        yield
+
 
 UUID7 = "019abcde-0000-7000-8000-%012d"
 
@@ -149,7 +159,8 @@ def test_whatever_the_payload_is_it_is_read_as_each_is_by_itself() -> None:
                 value = first + b'"was_%b":' % name + last
         records.insert(dice.randrange(len(records)), odd._replace(value=value))
     reader = RecordReader()
-    for size in (len(records), 7, 1):
+    for size in (len(records), 7, 1, len(records)):
+        reader._transactions.FEW = 60 if size == 7 else 0
         counts = [
             assert_same(read(numbered(records[first : first + size]), reader), numbered(records[first : first + size]))
             for first in range(0, len(records), size)

@@ -1,6 +1,6 @@
 """What is read by columns is what msgspec reads, whatever the bytes are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -22,6 +22,15 @@ from shared.events.corebanking import (
 )
 from shared.messaging.record_columns import RecordColumns
 from shared.messaging.records import Record
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few() -> Iterator[None]:
+    """Layouts are tried on one event, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EventReader, "FEW", 0)
+        yield
+
 
 TEXTS = [b'"AC1"', b'"AC0000000001"', b'"T%s"' % (b"1" * 63), b'"%s"' % (b"1" * 65), b'""', b'"\xc3\xa9"', b'"\xff"']
 TEXTS += [b'"a\\"b"', b'"a\\u0041"', b'"a\x1fb"', b'"a\nb"', b'"a\x00"', b'"\x7f"', b'"\\ud800"']
@@ -186,6 +195,16 @@ def test_most_events_of_one_layout_are_not_decoded_by_themselves(monkeypatch: py
     events = reader.read(RecordColumns.of(recorded(values)))
     assert decoded == 1
     assert_same(events, TransactionPosted, values)
+
+
+def test_a_few_events_are_decoded_one_by_one_and_are_the_same() -> None:
+    few = EventReader(TransactionPosted)
+    few.FEW = 60
+    for count, singly in ((1, 1), (60, 60), (61, 1), (60, 60), (130, 0)):
+        values: list[bytes | None] = [GOOD.replace(b"-15", b"%d" % -number) for number in range(count)]
+        events = few.read(RecordColumns.of(recorded(values)))
+        assert len(events.singly) == singly
+        assert_same(events, TransactionPosted, values)
 
 
 def test_what_has_too_many_different_values_is_read_nevertheless() -> None:
