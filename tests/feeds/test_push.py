@@ -228,7 +228,13 @@ async def test_patience_ends(ingestion: Ingestion, url: str) -> None:
     with pytest.raises(PushFailed, match="answered 503 for 0 s") as failed:
         await push(LINES, base_url=url, token="secret", patience_s=0.2)
     assert failed.value.code == "unreachable"
-    assert ingestion.requests > 1
+
+
+async def test_who_asks_for_more_patience_than_there_is_is_not_asked_again(ingestion: Ingestion, url: str) -> None:
+    ingestion.fails = lambda request: (503, {"retry-after": "3600"} if request == 3 else {})
+    with pytest.raises(PushFailed, match="answered 503 for 60 s"):
+        await push(LINES, base_url=url, token="secret", patience_s=60)
+    assert ingestion.requests == 3
 
 
 async def test_an_answer_of_something_else_is_not_taken_for_the_ingestions(url: str) -> None:
