@@ -174,7 +174,7 @@ def _cpu(postgres: EmbeddedPostgres) -> float:
     postmaster = postgres.server.get_postmaster_info().pid
     while True:
         with suppress(FileNotFoundError, ProcessLookupError):  # one ended meanwhile, and is in the postmaster's account
-            return seconds_of(postmaster, with_ended_children=True) + sum(map(seconds_of, children_of(postmaster)))
+            return seconds_of(postmaster, with_ended_children=True) + sum(used for _, used in children_of(postmaster))
 
 
 def _line(name: str, rounds: Sequence[Measured]) -> str:

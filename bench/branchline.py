@@ -40,11 +40,12 @@ from shared.messaging.seen import Hashes, Seen, hashes_of_columns, write_once
 from shared.messaging.subscriptions import Subscriptions
 from shared.sealing.data_keys import DataKeys
 from shared.sealing.master_keys import LocalMasterKeys
+from shared.spare_time import meanwhile, turn
 from tests.keys import MASTER_KEYS
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-BATCH, FETCH_MIB = 30_000, 18
+BATCH, FETCH_MIB = 31_000, 18
 """The larger a batch, the fewer rows of aggregates and outbox for each event; 300 MiB of memory are enough for this."""
 
 # Lateral and with an offset, it looks each up in the index: as a join, the planner reads the whole ledger for it.
@@ -119,13 +120,13 @@ class Branchline:
         """What can be made of a batch before what comes before it is written, bit by bit."""
         for read in self._reader.reading(RecordColumns.of(records)):
             events = read
-            await asyncio.sleep(0)  # PostgreSQL waits for more of what it is sent
+            await turn()
         accounts, transactions = events.texts("account_id"), events.texts("transaction_id")
         number = self._numbers.of(accounts)
         days, on = events.choices("booked_on")
         day = np.array([0 if each is None else each.toordinal() for each in days])[on]
         amount = events.integers("amount_minor")
-        await asyncio.sleep(0)
+        await turn()
         columns = {
             "account_id": accounts,
             "transaction_id": transactions,
@@ -139,7 +140,7 @@ class Branchline:
                 "int8", events.integers("balance_after_minor"), events.nulls("balance_after_minor")
             ),
         }
-        await asyncio.sleep(0)
+        await turn()
         hashes = hashes_of_columns(accounts, transactions)
         faults = [Parked(records[at], fault.code, fault.detail) for at, fault in events.faults.items()]
         # By account, so that the index is filled page by page, and the aggregates come in order.
@@ -151,14 +152,15 @@ class Branchline:
         self._seen.add(postings.hashes)
         await park(session, postings.faults)
         if len(days.day):
-            await self._aggregate(session, days)
-            await self._tell(session, days)
+            told = await meanwhile(self._aggregate(session, days), self._told(days))
+            await copy_columns(session, "outbox", told)
 
     async def _post(self, session: AsyncSession, postings: Postings) -> Days:
         is_new = await self._new(session, postings)
         new = postings.by_account[is_new[postings.by_account]]
-        await copy_columns(session, "posting", {name: each.take(new) for name, each in postings.columns.items()})
-        return totals(postings.number[new], postings.day[new], postings.amount[new])
+        rows = {name: each.take(new) for name, each in postings.columns.items()}
+        adding_up = totals(postings.number[new], postings.day[new], postings.amount[new])
+        return await meanwhile(copy_columns(session, "posting", rows), adding_up)
 
     async def _new(self, session: AsyncSession, postings: Postings) -> Bools:
         """Which of the transactions were never posted, each once."""
@@ -188,7 +190,7 @@ class Branchline:
         }
         await execute_with_columns(session, _AGGREGATE, columns)
 
-    async def _tell(self, session: AsyncSession, days: Days) -> None:
+    async def _told(self, days: Days) -> dict[str, Column]:
         """One event a customer, each a `CustomerActivity`, written without the objects."""
         day_of = {ordinal: date.fromordinal(ordinal) for ordinal in set(days.day.tolist())}
         columns = zip(*(column.tolist() for column in days[1:]), strict=True)
@@ -196,6 +198,7 @@ class Branchline:
             f'{{"day":"{day_of[day]}","transaction_count":{count},"debit_minor":{debit},"credit_minor":{credit}}}'
             for day, count, debit, credit in columns
         ]
+        await turn()
         starts = group_starts(days.holder)
         holder = days.holder[starts]
         names, ends = self._holder_names, [*starts[1:].tolist(), len(said)]
@@ -204,7 +207,8 @@ class Branchline:
             for number, first, last in zip(holder.tolist(), starts.tolist(), ends, strict=True)
         ]
         now = np.full(len(told), int(datetime.now(UTC).timestamp() * 1e6))
-        rows: dict[str, Column] = {
+        await turn()
+        return {
             "event_id": uuids(new_ids(len(told))),
             "type": constant(ACTIVITY_TYPE, len(told)),
             "topic": constant(ACTIVITY_TOPIC, len(told)),
@@ -212,7 +216,6 @@ class Branchline:
             "payload": byteas(told),
             "occurred_at": instants(now),
         }
-        await copy_columns(session, "outbox", rows)
 
 
 class Numbers:
@@ -263,13 +266,14 @@ def group_starts(of: Ints) -> Ints:
     return np.flatnonzero(np.concatenate(([True], of[1:] != of[:-1]))) if len(of) else np.empty(0, np.int64)
 
 
-def totals(holder: Ints, day: Ints, amount: Ints) -> Days:
+async def totals(holder: Ints, day: Ints, amount: Ints) -> Days:
     first = int(day.min(initial=0)) if len(day) else 0
     span = int(day.max()) - first + 1 if len(day) else 1
     key = holder * span + (day - first)
     order = in_order(key)
     key, amount = key[order], amount[order]
     starts = group_starts(key)
+    await turn()
     if not len(starts):
         return Days(key, key, key, key, key)
     count = np.diff(np.append(starts, len(key)))

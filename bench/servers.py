@@ -64,7 +64,7 @@ class Servers:
             sum(seconds_of(process) for process in python),
             # The postmaster's own account has the children that have ended.
             seconds_of(postmaster, with_ended_children=True)
-            + sum(seconds_of(process) for process in children_of(postmaster) if process != without_backend),
+            + sum(seconds for process, seconds in children_of(postmaster) if process != without_backend),
             seconds_of(self.broker_process) if self.broker_process is not None else 0.0,
         )
 
@@ -122,13 +122,15 @@ def seconds_of(process: int, *, with_ended_children: bool = False) -> float:
     return sum(map(int, times)) / _TICKS
 
 
-def children_of(parent: int) -> list[int]:
+def children_of(parent: int) -> list[tuple[int, float]]:
+    """Each process that it has begun and that runs, and its processor seconds."""
     children = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
+            process = int(entry.name)
             try:
-                if int(_fields(int(entry.name))[1]) == parent:
-                    children.append(int(entry.name))
+                if int(_fields(process)[1]) == parent:
+                    children.append((process, seconds_of(process)))
             except (FileNotFoundError, ProcessLookupError):  # it has ended since; its parent's account has it
                 continue
     return children

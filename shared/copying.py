@@ -1,6 +1,7 @@
 """Many rows at once, in the session's own transaction: by COPY, and as arrays that a statement takes."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, LiteralString, cast
 
 import psycopg
@@ -10,6 +11,7 @@ from psycopg.pq import Format
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.columns import HEADER, TRAILER, Column, array_of, rows_of
+from shared.spare_time import long_wait
 
 Driver = psycopg.AsyncConnection[tuple[Any, ...]]
 
@@ -37,11 +39,13 @@ async def copy_rows(
 async def copy_columns(session: AsyncSession, table: str, columns: Mapping[str, Column]) -> None:
     """As `copy_rows`, at a fifth of its cost for thousands of rows; PostgreSQL reads some while others are made."""
     driver = await driver_of(session)
-    async with driver.cursor() as cursor, cursor.copy(_copy_in(table, columns)) as copy:
-        await copy.write(HEADER)
-        for rows in rows_of(list(columns.values())):
-            await copy.write(rows)
-        await copy.write(TRAILER)
+    with ExitStack() as writing:
+        async with driver.cursor() as cursor, cursor.copy(_copy_in(table, columns)) as copy:
+            writing.enter_context(long_wait())
+            await copy.write(HEADER)
+            for rows in rows_of(list(columns.values())):
+                await copy.write(rows)
+            await copy.write(TRAILER)
 
 
 def _copy_in(table: str, columns: Iterable[str]) -> sql.Composed:
@@ -91,4 +95,5 @@ async def _execute(
 ) -> None:
     arrays = {name: _Array(array_of(column, adapters.types[column.type].oid)) for name, column in columns.items()}
     cursor.adapters.register_dumper(_Array, _ArrayDumper)
-    await cursor.execute(statement, {**arrays, **others})
+    with long_wait():
+        await cursor.execute(statement, {**arrays, **others})

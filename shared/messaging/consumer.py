@@ -26,6 +26,7 @@ from shared.messaging.records import Batch, Record, TopicPartition
 from shared.messaging.source import Positions, Source
 from shared.messaging.stopping import Interrupted, Stopping
 from shared.messaging.subscriptions import Subscriptions
+from shared.spare_time import SpareTime, use
 
 __all__ = ["Consumer", "Positions", "Source"]
 
@@ -61,6 +62,7 @@ class Consumer:
         self._batch = self._most = batch
         self._limit = limit or ParkingLimit()
         self._stopping = Stopping()
+        self._spare_time = SpareTime()
         self._positions: dict[TopicPartition, int] = {}
         self._undelivered: Counter[TopicPartition] = Counter()
         self._reported_at = monotonic()
@@ -69,6 +71,7 @@ class Consumer:
 
     async def run(self) -> None:
         """Delivers until `stop`; raises Stopped, WrongLog or OffsetOutOfRange when going on would do harm."""
+        use(self._spare_time)
         try:
             await self._until_it_works(self._start)
             while True:
@@ -93,7 +96,8 @@ class Consumer:
         """Delivers a batch; returns when all of it is committed, delivered or parked, or another has the partition."""
         reached(CrashPoint.FETCHED)
         try:
-            await self._deliver(batch)
+            with self._spare_time.only_in_long_waits():
+                await self._deliver(batch)
         except Fenced:
             metrics.FENCED.labels(self._service).inc()
             log.warning("delivery_fenced", service=self._service, topic=batch.at.topic, partition=batch.at.partition)

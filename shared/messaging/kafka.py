@@ -21,6 +21,7 @@ from shared.messaging.kafka_records import FetchedRecords
 from shared.messaging.partitioning import partition_of
 from shared.messaging.records import Batch, NotSent, Outgoing, Record, TopicPartition
 from shared.messaging.source import Positions, Prepare, unprepared
+from shared.spare_time import make_ahead, turn
 
 log = structlog.get_logger(__name__)
 
@@ -325,12 +326,15 @@ class KafkaSource:
 
     async def _take(self, limit: int, wait: float) -> _Ahead:
         assert self._fetched is not None
+        make_ahead()
+        await turn()
         self._taken = records = await self._fetched.take(self._expected, limit, wait)
         return _Ahead(records, await self._prepare(records) if records else None)
 
     def _held_back(self, at: TopicPartition) -> int:
         """How many records of the partition were taken from the client and not given to anybody."""
-        return sum(record[:2] == at for record in self._taken[:1]) * len(self._taken)
+        taken = sum(record[:2] == at for record in self._taken[:1]) * len(self._taken)
+        return taken + (self._fetched.being_read(at) if self._fetched else 0)
 
     def _take_assignment(self, assigned: set[KafkaPartition]) -> None:
         assert self._consumer is not None

@@ -7,10 +7,11 @@ the parser reads that, or says what is wrong with it.
 
 import struct
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
+import google_crc32c
 import numpy as np
 from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
 from aiokafka.record.default_records import DefaultRecordBatch
@@ -40,6 +41,7 @@ from shared.messaging.record_columns import (
 from shared.messaging.records import Record, TopicPartition
 
 HEADER = struct.Struct(">qiibIhiqqqhii")
+CRC_AT = 17
 CODEC = 0x07  # of the attributes
 _DECODERS = {1: gzip_decode, 2: snappy_decode, 3: lz4_decode, 4: zstd_decode}
 ROWS_AT_ONCE = 2_000  # stay in the processor's cache
@@ -61,6 +63,13 @@ class KafkaBatch(NamedTuple):
     @property
     def bytes(self) -> memoryview:
         return memoryview(self.fetched)[self.first : self.last]
+
+    def is_whole(self) -> bool:
+        """Whether its checksum is right."""
+        checked = self.first + CRC_AT + 4
+        stated = int.from_bytes(self.fetched[checked - 4 : checked])
+        whole: bool = stated == google_crc32c.value(self.fetched[checked : self.last])
+        return whole
 
     def records(self, at: tuple[str, int]) -> list[Record]:
         return _records_of(at, DefaultRecordBatch(self.bytes))
@@ -92,23 +101,29 @@ def _records_of(at: tuple[str, int], batch: Iterable[Any]) -> list[Record]:
     return [_new(Record, (topic, partition, each.offset, each.key, each.value, each.headers)) for each in batch]
 
 
-def columns_of(at: TopicPartition, batches: Sequence[KafkaBatch], layouts: "HeaderLayouts") -> RecordColumns:
-    """The records of batches of one fetch. Raises Unusual."""
+def reading_columns(
+    at: TopicPartition, batches: Sequence[KafkaBatch], layouts: "HeaderLayouts"
+) -> Generator[None, None, RecordColumns]:
+    """Step by step, the records of batches of one fetch. Raises Unusual."""
     buffer, bodies = _bodies(batches)
     begins: list[int] = []
+    turns = 1
     for batch, (first, last) in zip(batches, bodies, strict=True):
         _read_lengths(buffer, first, last, batch.size, begins)
+        if len(begins) > turns * ROWS_AT_ONCE:
+            turns += 1
+            yield
     counts = np.array([batch.size for batch in batches])
     ends = np.array([*begins[1:], 0])
     ends[np.cumsum(counts) - 1] = [last for _, last in bodies]
     base = np.repeat([batch.base_offset for batch in batches], counts)
-    parts = [
-        _fields(buffer, np.array(begins[row : row + ROWS_AT_ONCE]), ends[row : row + ROWS_AT_ONCE])
-        for row in range(0, len(begins), ROWS_AT_ONCE)
-    ]
+    parts = []
+    for row in range(0, len(begins), ROWS_AT_ONCE):
+        parts.append(_fields(buffer, np.array(begins[row : row + ROWS_AT_ONCE]), ends[row : row + ROWS_AT_ONCE]))
+        yield
     delta, *fields = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     key, value, headers = Slices(*fields[:2]), Slices(*fields[2:4]), Slices(*fields[4:])
-    said = layouts.read(buffer, headers)
+    said = yield from layouts.reading(buffer, headers)
     offset = base + delta
     return RecordColumns(at, buffer, offset, key, value, said, _Rows(at, batches, buffer, offset, key, value, headers))
 
@@ -236,7 +251,7 @@ class HeaderLayouts:
     def __len__(self) -> int:
         return sum(map(len, self._known.values()))
 
-    def read(self, buffer: bytes, headers: Slices) -> Headers:
+    def reading(self, buffer: bytes, headers: Slices) -> Generator[None, None, Headers]:
         """Raises Unusual where headers do not end with the record, or have a name that is no UTF-8."""
         numbers: dict[Layout, int] = {}
         of = np.empty(len(headers.at), np.int64)
@@ -247,6 +262,7 @@ class HeaderLayouts:
                 same = np.flatnonzero(length == each)
                 for which, layout in self._divided(buffer, at[same], each):
                     of[first + same[which]] = numbers.setdefault(layout, len(numbers))
+            yield
         return Headers(list(numbers), of, headers.at)
 
     def _divided(self, buffer: bytes, at: Ints, length: int) -> Iterator[tuple[Ints, Layout]]:

@@ -18,8 +18,9 @@ from aiokafka.errors import ConsumerStoppedError, CorruptRecordException
 from aiokafka.record.memory_records import MemoryRecords
 
 from shared.byte_slices import Unusual
-from shared.messaging.kafka_batches import HeaderLayouts, KafkaBatch, OldBatch, batch_in, columns_of
+from shared.messaging.kafka_batches import HeaderLayouts, KafkaBatch, OldBatch, batch_in, reading_columns
 from shared.messaging.records import Record, TopicPartition
+from shared.spare_time import in_turns, turn
 
 BY_COLUMNS = 200  # records and more; for fewer, columns cost more than objects
 
@@ -51,6 +52,18 @@ class _Begun(NamedTuple):
     next_offset: int
 
 
+class _Taken(NamedTuple):
+    """`records` of all that are in `batches`."""
+
+    at: TopicPartition
+    batches: list[KafkaBatch | OldBatch]
+    records: slice
+
+    @property
+    def size(self) -> int:
+        return len(range(*self.records.indices(sum(batch.size for batch in self.batches))))
+
+
 class FetchedRecords:
     """What a consumer has fetched and nobody has taken yet."""
 
@@ -59,6 +72,12 @@ class FetchedRecords:
         self._fetcher = consumer._fetcher
         self._begun: dict[KafkaPartition, _Begun] = {}
         self._layouts = HeaderLayouts()
+        self._being_read: _Taken | None = None
+
+    def being_read(self, at: TopicPartition) -> int:
+        """How many records of the partition `take` has taken and not yet returned."""
+        taken = self._being_read
+        return taken.size if taken is not None and taken.at == at else 0
 
     async def take(self, wanted: Collection[KafkaPartition], limit: int, wait: float) -> Sequence[Record]:
         """Up to `limit` records of one partition; none after `wait` seconds without any. Raises KafkaError.
@@ -75,8 +94,12 @@ class FetchedRecords:
                 if subscriptions.reassignment_in_progress:
                     await subscriptions.wait_for_assignment()
                 for partition in [each for each in self._fetcher._records if each in wanted]:
-                    if records := self._take(partition, limit):
-                        return records
+                    if taken := self._take(partition, limit):
+                        self._being_read = taken
+                        try:
+                            return await self._read(taken)
+                        finally:
+                            self._being_read = None
                 remaining = deadline - asyncio.get_running_loop().time()
                 if remaining <= 0:
                     return []
@@ -84,16 +107,16 @@ class FetchedRecords:
                     # It raises what the group's coordinator cannot go on with.
                     await asyncio.wait_for(self._fetcher._create_fetch_waiter(), remaining)
 
-    def _take(self, partition: KafkaPartition, limit: int) -> Sequence[Record]:
+    def _take(self, partition: KafkaPartition, limit: int) -> "_Taken | None":
         fetched = self._fetcher._records[partition]
         if type(fetched) is not FetchResult:
             self._done_with(partition)
             fetched.check_raise()
-            return []
+            return None
         begun = self._begun.pop(partition, None)
         if not fetched.check_assignment(partition):
             self._done_with(partition)
-            return []
+            return None
         unread = fetched._partition_records
         unread._records_iterator = None  # unused here, it holds what was fetched until a collection
         batches: list[KafkaBatch | OldBatch] = []
@@ -114,25 +137,28 @@ class FetchedRecords:
                 count -= earlier
             batches.append(batch)
             count += batch.size
-        records = self._read(partition, batches)[read : read + limit]
         if count > limit:
             taken = batches[-1].size - (count - limit)
             self._begun[partition] = _Begun(fetched, batches[-1], taken, unread.next_fetch_offset)
-            unread.next_fetch_offset = records[-1].offset + 1
+            unread.next_fetch_offset = batches[-1].records(partition)[taken - 1].offset + 1
         fetched._update_position()
         if partition in self._begun or unread._records.has_next():
             self._fetcher._records.move_to_end(partition)  # the others have their turn first
         else:
             self._done_with(partition)
-        return records
+        return _Taken(TopicPartition(*partition), batches, slice(read, read + limit)) if count > 0 else None
 
-    def _read(self, partition: KafkaPartition, batches: Sequence[KafkaBatch | OldBatch]) -> Sequence[Record]:
-        at = TopicPartition(*partition)
+    async def _read(self, taken: _Taken) -> Sequence[Record]:
+        """Raises CorruptRecordException, after which what was taken is lost to this client."""
+        at, batches, records = taken
         new = [batch for batch in batches if isinstance(batch, KafkaBatch)]
+        if not all(batch.is_whole() for batch in new):
+            raise _corrupt(at)
+        await turn()
         if len(new) == len(batches) and sum(batch.size for batch in new) >= BY_COLUMNS:
             with suppress(Unusual):
-                return columns_of(at, new, self._layouts)
-        return [record for batch in batches for record in batch.records(at)]
+                return (await in_turns(reading_columns(at, new, self._layouts)))[records]
+        return [record for batch in batches for record in batch.records(at)][records]
 
     def _done_with(self, partition: KafkaPartition) -> None:
         """The next may be fetched."""
@@ -141,18 +167,26 @@ class FetchedRecords:
 
 
 def _next_batch(unread: Any) -> KafkaBatch | OldBatch | None:
-    """The next of Kafka's batches; None where it was aborted or is the broker's own."""
-    topic, partition = unread._tp
+    """The next of Kafka's batches; None where it was aborted or is the broker's own. What is to be read by columns is
+    checked then."""
     batch = unread._records.next_batch()
-    if unread._check_crcs and not batch.validate_crc():
-        raise CorruptRecordException(f"wrong checksum in {topic}/{partition}")
     unread.next_fetch_offset = batch.next_offset
+    found = batch_in(unread._records.fetched, unread._records.last) if _is_wanted(unread, batch) else None
+    if not isinstance(found, KafkaBatch) and not batch.validate_crc():
+        raise _corrupt(unread._tp)
+    return found
+
+
+def _is_wanted(unread: Any, batch: Any) -> bool:
     if unread._isolation_level == READ_COMMITTED and batch.producer_id is not None:
         unread._consume_aborted_up_to(batch.base_offset)
         if batch.is_control_batch and unread._contains_abort_marker(batch):
             unread._aborted_producers.discard(batch.producer_id)
         if batch.is_transactional and batch.producer_id in unread._aborted_producers:
-            return None
-    if batch.is_control_batch:
-        return None
-    return batch_in(unread._records.fetched, unread._records.last)
+            return False
+    return not batch.is_control_batch
+
+
+def _corrupt(at: tuple[str, int]) -> CorruptRecordException:
+    topic, partition = at
+    return CorruptRecordException(f"wrong checksum in {topic}/{partition}")

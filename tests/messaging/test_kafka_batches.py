@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shared.byte_slices import Unusual
 from shared.events import Event
 from shared.events.corebanking import LifeEventRecorded, TransactionPosted
-from shared.messaging.kafka_batches import HEADER, HeaderLayouts, KafkaBatch, batch_in, columns_of
+from shared.messaging.kafka_batches import CRC_AT, HEADER, HeaderLayouts, KafkaBatch, batch_in, reading_columns
 from shared.messaging.record_columns import ABSENT, TOLD, RecordColumns
 from shared.messaging.records import Record, TopicPartition, headers_of
 
@@ -56,6 +56,16 @@ def fetched_of(*batches: KafkaBatch) -> list[KafkaBatch]:
     ]
 
 
+def columns_of(batches: Sequence[KafkaBatch], layouts: HeaderLayouts) -> RecordColumns:
+    steps = reading_columns(AT, batches, layouts)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            columns: RecordColumns = end.value
+            return columns
+
+
 def assert_same(columns: RecordColumns, records: list[Record]) -> None:
     assert list(columns) == records
     assert [columns[row] for row in range(len(records))] == records
@@ -88,12 +98,23 @@ def test_any_records_are_read_as_the_parser_reads_them(
 ) -> None:
     batches = fetched_of(*(built(run, number * 5_000, codec * (number % 2)) for number, run in enumerate(runs)))
     records = [record for batch in batches for record in batch.records(AT)]
-    columns = columns_of(AT, batches, HeaderLayouts())
+    columns = columns_of(batches, HeaderLayouts())
     assert_same(columns, records)
     first, last = sorted(data.draw(st.tuples(st.integers(0, len(records)), st.integers(0, len(records)))))
     assert_same(columns[first:last], records[first:last])
     assert_same(columns[first:][: last - first], records[first:last])
     assert_same(RecordColumns.of(records), records)
+
+
+def test_a_batch_of_which_a_byte_is_wrong_is_not_whole() -> None:
+    good = built([(1, 0, b"k", b"v", [("a", b"1")])], 7)
+    assert good.is_whole()
+    for place in range(CRC_AT, good.last):
+        fetched = bytearray(good.bytes)
+        fetched[place] ^= 1
+        assert not good._replace(fetched=bytes(fetched)).is_whole()
+    behind = good.bytes.tobytes() + b"-"
+    assert good._replace(fetched=b"-" * 9 + behind, first=9, last=9 + len(good.bytes)).is_whole()
 
 
 BYTES = [*range(9), 0x7E, 0x7F, 0x80, 0x81, 0x82, 0xFD, 0xFE, 0xFF]
@@ -109,7 +130,7 @@ def test_whatever_byte_is_wrong_records_are_read_as_the_parser_reads_them_or_lef
             fetched[place] = byte
             batch = as_batch(bytes(fetched))
             try:
-                columns = columns_of(AT, [batch], HeaderLayouts())
+                columns = columns_of([batch], HeaderLayouts())
             except Unusual:
                 left += 1
             else:
@@ -128,7 +149,7 @@ def test_headers_that_differ_only_in_what_they_name_are_told_apart() -> None:
     said += [[("ce_type", TYPE), ("ce_specversion", b"1.0"), ("ce_i", b"%037d" % 0)]]
     records = [(1, 0, b"k", b"v", headers) for headers in said]
     batch = built(records, 0)
-    columns = columns_of(AT, [batch], HeaderLayouts())
+    columns = columns_of([batch], HeaderLayouts())
     assert_same(columns, batch.records(AT))
     assert columns.are(TransactionPosted).sum() == 4
 
@@ -139,7 +160,7 @@ def test_ordinary_records_are_read_by_columns_compressed_or_not() -> None:
     batches = fetched_of(*(built(records, codec * 10_000, codec) for codec in (0, 1)))
     layouts = HeaderLayouts()
     for _ in range(2):
-        columns = columns_of(AT, batches, layouts)
+        columns = columns_of(batches, layouts)
         assert_same(columns, [record for batch in batches for record in batch.records(AT)])
         assert columns.are(TransactionPosted).all()
     assert len(layouts) == 1

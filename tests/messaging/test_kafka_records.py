@@ -6,10 +6,12 @@ from types import SimpleNamespace
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import TopicPartition as KafkaPartition
+from aiokafka.consumer.fetcher import READ_COMMITTED
 from aiokafka.errors import CorruptRecordException, OffsetOutOfRangeError
 
 from shared.messaging import kafka_records
 from shared.messaging.kafka import create_topics
+from shared.messaging.kafka_batches import KafkaBatch
 from shared.messaging.kafka_connection import KafkaConnection
 from shared.messaging.kafka_records import FetchedRecords, _next_batch
 
@@ -145,11 +147,23 @@ async def test_an_offset_that_the_log_does_not_have_is_an_error(
         await FetchedRecords(consumer).take({partition}, 10, 5.0)
 
 
-def test_a_batch_whose_checksum_is_wrong_is_not_read() -> None:
-    batch = SimpleNamespace(validate_crc=lambda: False, next_offset=9)
-    unread = SimpleNamespace(
-        _tp=("topic", 0), _records=SimpleNamespace(next_batch=lambda: batch), _check_crcs=True, next_fetch_offset=4
-    )
+async def test_a_batch_whose_checksum_is_wrong_is_not_read(
+    kafka_bootstrap: str, partition: KafkaPartition, consumer: AIOKafkaConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=kafka_bootstrap) as producer:
+        for first in range(0, 30, 10):
+            await append(producer, partition, *range(first, first + 10))
+    consumer.seek(partition, 0)
+    whole = KafkaBatch.is_whole
+    monkeypatch.setattr(KafkaBatch, "is_whole", lambda batch: whole(batch) and batch.base_offset != 20)
+    fetched = FetchedRecords(consumer)
+    assert await take(fetched, partition, limit=20) == [*range(20)]
     with pytest.raises(CorruptRecordException):
-        _next_batch(unread)
-    assert unread.next_fetch_offset == 4
+        await take(fetched, partition)
+
+
+def test_a_batch_that_would_be_passed_by_is_checked_as_well() -> None:
+    batch = SimpleNamespace(validate_crc=lambda: False, next_offset=9, is_control_batch=True, producer_id=None)
+    records = SimpleNamespace(next_batch=lambda: batch)
+    with pytest.raises(CorruptRecordException):
+        _next_batch(SimpleNamespace(_tp=("topic", 0), _records=records, _isolation_level=READ_COMMITTED))

@@ -172,7 +172,7 @@ async def test_a_lower_limit_holds_for_what_was_taken_before_it(client: Client) 
     client.given.put_nowait(messages(7, 5))
     sizes = [len((await source.fetch(limit, 0.1))[0].records) for limit in (2, 1, 2)]
     assert sizes == [2, 1, 2]
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
     assert client.asked == [(AT,), (AT,)], "and the next is asked for once that is given"
 
 
