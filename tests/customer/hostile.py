@@ -20,10 +20,11 @@ from shared.events.corebanking import (
 )
 from shared.events.customer import TransactionsPosted
 from shared.ids import derived_id
-from shared.messaging.kafka_batches import HeaderLayouts, KafkaBatch, batch_in, columns_of
+from shared.messaging.kafka_batches import HeaderLayouts, KafkaBatch, batch_in
 from shared.messaging.record_columns import RecordColumns
 from shared.messaging.records import Record, TopicPartition
 from tests.bank import account, branch, day_closed, lines, manager_recorded, party
+from tests.messaging.columns import columns_of
 
 FIRST_DAY = date(2026, 3, 1)
 QUIET = tuple(f"Q{n}" for n in range(24))

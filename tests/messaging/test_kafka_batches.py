@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from shared.byte_slices import Unusual
 from shared.events import Event
 from shared.events.corebanking import LifeEventRecorded, TransactionPosted
-from shared.messaging.kafka_batches import CRC_AT, HEADER, HeaderLayouts, KafkaBatch, batch_in, reading_columns
+from shared.messaging.kafka_batches import CRC_AT, HEADER, HeaderLayouts, KafkaBatch, batch_in
 from shared.messaging.record_columns import ABSENT, TOLD, RecordColumns
 from shared.messaging.records import Record, TopicPartition, headers_of
+from tests.messaging.columns import columns_of
 
 AT = TopicPartition("topic", 3)
 NAMES = st.one_of(st.sampled_from(["ce_type", "ce_specversion", *TOLD, "traceparent", ""]), st.text(max_size=5))
@@ -56,16 +57,6 @@ def fetched_of(*batches: KafkaBatch) -> list[KafkaBatch]:
     ]
 
 
-def columns_of(batches: Sequence[KafkaBatch], layouts: HeaderLayouts) -> RecordColumns:
-    steps = reading_columns(AT, batches, layouts)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            columns: RecordColumns = end.value
-            return columns
-
-
 def assert_same(columns: RecordColumns, records: list[Record]) -> None:
     assert list(columns) == records
     assert [columns[row] for row in range(len(records))] == records
@@ -98,7 +89,7 @@ def test_any_records_are_read_as_the_parser_reads_them(
 ) -> None:
     batches = fetched_of(*(built(run, number * 5_000, codec * (number % 2)) for number, run in enumerate(runs)))
     records = [record for batch in batches for record in batch.records(AT)]
-    columns = columns_of(batches, HeaderLayouts())
+    columns = columns_of(AT, batches, HeaderLayouts())
     assert_same(columns, records)
     first, last = sorted(data.draw(st.tuples(st.integers(0, len(records)), st.integers(0, len(records)))))
     assert_same(columns[first:last], records[first:last])
@@ -130,7 +121,7 @@ def test_whatever_byte_is_wrong_records_are_read_as_the_parser_reads_them_or_lef
             fetched[place] = byte
             batch = as_batch(bytes(fetched))
             try:
-                columns = columns_of([batch], HeaderLayouts())
+                columns = columns_of(AT, [batch], HeaderLayouts())
             except Unusual:
                 left += 1
             else:
@@ -149,7 +140,7 @@ def test_headers_that_differ_only_in_what_they_name_are_told_apart() -> None:
     said += [[("ce_type", TYPE), ("ce_specversion", b"1.0"), ("ce_i", b"%037d" % 0)]]
     records = [(1, 0, b"k", b"v", headers) for headers in said]
     batch = built(records, 0)
-    columns = columns_of([batch], HeaderLayouts())
+    columns = columns_of(AT, [batch], HeaderLayouts())
     assert_same(columns, batch.records(AT))
     assert columns.are(TransactionPosted).sum() == 4
 
@@ -160,7 +151,7 @@ def test_ordinary_records_are_read_by_columns_compressed_or_not() -> None:
     batches = fetched_of(*(built(records, codec * 10_000, codec) for codec in (0, 1)))
     layouts = HeaderLayouts()
     for _ in range(2):
-        columns = columns_of(batches, layouts)
+        columns = columns_of(AT, batches, layouts)
         assert_same(columns, [record for batch in batches for record in batch.records(AT)])
         assert columns.are(TransactionPosted).all()
     assert len(layouts) == 1
