@@ -75,7 +75,7 @@ bench-http: installed-bench
 
 bench-events: installed-bench
 	@exec $(BIN)/python -m bench.events $(if $(EVENTS),--events $(EVENTS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
-	  $(if $(PUBLISH),--publish)
+	  $(if $(ONLY),--only $(ONLY)) $(if $(PUBLISH),--publish)
 
 bench-backlog: installed-bench
 	@exec $(BIN)/python -m bench.backlog $(if $(EVENTS),--events $(EVENTS)) $(if $(PUBLISH),--publish)

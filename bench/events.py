@@ -10,7 +10,7 @@ from statistics import median
 from time import monotonic
 
 from bench.contender import Contender, Setup
-from bench.contenders import CONTENDERS
+from bench.contenders import BY_NAME, CONTENDERS
 from bench.input import Posted, generate, place, produce
 from bench.latency import measure_latency
 from bench.line import started_line
@@ -89,13 +89,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.events", description=__doc__)
     parser.add_argument("--events", type=int, default=EVENTS)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--only", nargs="+", metavar="CONTENDER", choices=BY_NAME, help="these, and nothing else")
     parser.add_argument("--publish", action="store_true", help="keep the results in bench/results.json and README.md")
     given = parser.parse_args()
+    if given.only and given.publish:
+        parser.error("what is published is measured as a whole")
     began = monotonic()
+    contenders = [BY_NAME[name] for name in given.only] if given.only else CONTENDERS
     with started_servers() as servers:
         rounds = run_rounds(
-            servers, CONTENDERS, events=given.events, rounds=given.rounds, customers=CUSTOMERS, seed=SEED
+            servers, contenders, events=given.events, rounds=given.rounds, customers=CUSTOMERS, seed=SEED
         )
+        if given.only:
+            for name in rounds[0]:
+                print(line(name, [each[name] for each in rounds]))
+            print(json.dumps({name: round(value, 2) for name, value in ratios(rounds).items()}))
+            return
         with started_line(servers) as services:
             latency = measure_latency(
                 services,
