@@ -15,7 +15,7 @@ from psycopg.errors import UniqueViolation
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from feeds.files.facts import Chunk, Envelope, Fact, Item, Misfit, PostedRows
+from feeds.files.facts import Chunk, Envelope, Fact, Item, Misfit, PostedColumns, PostedRows
 from feeds.files.layout import File, Layout, short_name
 from feeds.files.reading import chunks, content_of
 from feeds.rows import FeedRefused, RowFault
@@ -41,7 +41,12 @@ from services.customer.use_cases.receiving import (
     receive,
     receive_fact,
 )
-from services.customer.use_cases.transaction_columns import Transactions, transactions_of
+from services.customer.use_cases.transaction_columns import (
+    Facts,
+    Transactions,
+    transactions_of,
+    transactions_of_facts,
+)
 from services.customer.use_cases.transaction_ids import can_name
 from services.customer.use_cases.upkeep import release_all_due
 from shared.audit.unattended import reach, working_at
@@ -299,7 +304,7 @@ class _Loading:
         self, items: Sequence[Item | None], now: datetime
     ) -> tuple[list[Transactions], Sequence[Item | None]]:
         """What can be received by columns, and the others."""
-        if not isinstance(items, PostedRows):
+        if not isinstance(items, (PostedRows, PostedColumns)):
             return [], items
         first, receive_item = items.lines[0], self._receiver(now)
         by_line = items.lines if items.lines != range(first, first + len(items)) else None
@@ -309,11 +314,14 @@ class _Loading:
             assert isinstance(received, Received), "it has an id"
             return received
 
+        source = self._layout.source or ""
+        if isinstance(items, PostedColumns):
+            facts = Facts(*items.columns)  # type: ignore[arg-type] # in its order
+            transactions, wrong = transactions_of_facts(source, items.lines, facts, now, receive_line)
+            return [transactions] if transactions else [], [items[at] for at in wrong]
         accounts, ids = items.columns["account_id"], items.columns["transaction_id"]
         event_ids = None if can_name(accounts, ids) else items.event_ids
-        transactions, wrong = transactions_of(
-            self._layout.source or "", items.lines, event_ids, items.columns, now, receive_line
-        )
+        transactions, wrong = transactions_of(source, items.lines, event_ids, items.columns, now, receive_line)
         return [transactions] if transactions else [], [items[at] for at in wrong]
 
     async def _where_it_is(self, part: "_Part") -> Progress | None:

@@ -27,6 +27,7 @@ from feeds.files.cells import (
 )
 from feeds.files.facts import IDENTITY, Fact, Item, Misfit, PostedRows, id_of, namer
 from feeds.files.layout import Amounts, Layout, short_name
+from feeds.files.plain import PlainRows
 from feeds.rows import FeedRefused, RowFault
 from shared.events.corebanking import AccountRecorded, CoreBankingEvent, PartyRelation, TransactionPosted
 
@@ -138,6 +139,12 @@ class Columns:
             return value
 
         return Each(lambda value: None if value is None else convert(value))
+
+    def plain_rows(self, delimiter: str) -> PlainRows | None:
+        """What reads the text of transactions at once, if anything does."""
+        if self._event_type is not TransactionPosted:
+            return None
+        return PlainRows.of(delimiter, self._width, self._index, self._convert, self._layout)
 
     def read(self, rows: Sequence[Sequence[Any]], lines: Sequence[int]) -> Sequence[Item | None]:
         """What the rows are, in their order; `lines` says where each is. Blank rows are nothing."""

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from hashlib import sha256
 from typing import Any, TypeAlias, overload
 
 import msgspec
+import numpy as np
 
 from feeds.rows import RowFault
+from shared.columns import Array, Column
 from shared.events.base import concrete_events
 from shared.events.corebanking import (
     AccountRecorded,
@@ -88,6 +90,50 @@ class PostedRows(Sequence["Item | None"]):
         values = {name: column[index] for name, column in self.columns.items()}
         event = TransactionPosted(**{**values, "kind": TransactionKind(values["kind"])})
         return Fact(self.lines[index], id_of(event.TYPE, event.account_id, event.transaction_id), None, event)
+
+
+class PostedColumns(Sequence["Item | None"]):
+    """As PostedRows, of transactions that are named by their ids, and without an object for any of their values."""
+
+    def __init__(self, lines: range, columns: tuple[Column | Array, ...]) -> None:
+        """Account and transaction id, day, sequence, amount, currency, kind, balance, where there is one, and bank."""
+        self.lines = lines
+        self.columns = columns
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    @overload
+    def __getitem__(self, index: int) -> Fact: ...
+    @overload
+    def __getitem__(self, index: slice) -> "PostedColumns": ...
+    def __getitem__(self, index: int | slice) -> "Fact | PostedColumns":
+        if isinstance(index, slice):
+            which = np.arange(len(self))[index]
+            some = [each.take(which) if isinstance(each, Column) else each[which] for each in self.columns]
+            return PostedColumns(self.lines[index], tuple(some))
+        account_id, transaction_id, day, sequence, amount, currency, kind, stated, states, bank = (
+            _text_of(each, index) if isinstance(each, Column) else each[index].item() for each in self.columns
+        )
+        event = TransactionPosted(
+            account_id=account_id,
+            transaction_id=transaction_id,
+            booked_on=date.fromordinal(day),
+            sequence=sequence,
+            amount_minor=amount,
+            currency=currency,
+            kind=TransactionKind(kind),
+            balance_after_minor=stated if states else None,
+            counterparty_bank=bank,
+        )
+        return Fact(self.lines[index], id_of(event.TYPE, account_id, transaction_id), None, event)
+
+
+def _text_of(column: Column, index: int) -> Any:
+    if column.lengths is not None and column.lengths[index] < 0:
+        return None
+    value = bytes(column.values[index])
+    return (value if column.lengths is None else value[: column.lengths[index]]).decode()
 
 
 @dataclass(frozen=True)

@@ -99,21 +99,33 @@ def csv_chunks(
     encoding = "utf-8-sig" if codecs.lookup(layout.encoding).name == "utf-8" else layout.encoding
     with _refusing(path, position), opened(path) as (raw, share):
         text = io.TextIOWrapper(raw, encoding=encoding, errors=unreadable.name, newline="")
-        reader = csv.reader(text, delimiter=delimiter_of(path, layout))
+        lines_of, delimiter = _Lines(text), delimiter_of(path, layout)
+        reader = csv.reader(lines_of, delimiter=delimiter)
         header = layout.header if layout.header is not None else next(reader, None)
         if header is None:
             return
         columns = Columns(path.name, event_type, header, layout)
+        plain = columns.plain_rows(delimiter)
         first = 0
         while first < start:
-            passed = len(_taken(reader, min(size, start - first), path.name, [])[0])
+            passed = len(_taken(reader, lines_of, min(size, start - first), path.name, [])[0])
             if not passed:
                 raise FeedRefused("file_too_short", f"{path.name} ends before its record {start}, where to go on")
             first += passed
         while True:
-            position[0] = reader.line_num
+            position[0] = lines_of.number
+            if plain is not None:
+                some = lines_of.take(size)
+                posted = (
+                    plain.read("".join(some), range(position[0] + 1, position[0] + 1 + len(some))) if some else None
+                )
+                if posted is not None:
+                    yield Chunk(first, posted, share())
+                    first += len(posted)
+                    continue
+                lines_of.give_back(some)
             faults: list[Item] = []
-            rows, lines = _taken(reader, size, path.name, faults)
+            rows, lines = _taken(reader, lines_of, size, path.name, faults)
             if not rows:
                 return
             all_lines = lines
@@ -124,19 +136,51 @@ def csv_chunks(
             first += len(all_lines)
 
 
-def _taken(reader: Any, size: int, name: str, faults: list[Item]) -> tuple[list[list[str]], Sequence[int]]:
+class _Lines:
+    """A text's lines, which may be given back."""
+
+    def __init__(self, text: IO[str]) -> None:
+        self._text = text
+        self._given_back = iter(list[str]())
+        self.number = 0
+        """Of the line that was taken last."""
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._given_back, None)
+        if line is None:
+            line = next(self._text)
+        self.number += 1
+        return line
+
+    def take(self, most: int) -> list[str]:
+        lines = list(islice(chain(self._given_back, self._text), most))
+        self.number += len(lines)
+        return lines
+
+    def give_back(self, lines: list[str]) -> None:
+        """What was taken last."""
+        self._given_back = iter([*lines, *self._given_back])
+        self.number -= len(lines)
+
+
+def _taken(
+    reader: Any, lines_of: _Lines, size: int, name: str, faults: list[Item]
+) -> tuple[list[list[str]], Sequence[int]]:
     """Up to `size` records and the line that each begins on. What is no record counts as an empty one."""
     rows: list[list[str]] = []
-    before = reader.line_num
+    before = lines_of.number
     broken: dict[int, tuple[int, str]] = {}
     while len(rows) < size:
         try:
             rows.extend(islice(reader, size - len(rows)))
             break
         except csv.Error as fault:  # the records before it are in `rows`
-            broken[len(rows)] = (reader.line_num, f"{fault}; its quotes may be unbalanced")
+            broken[len(rows)] = (lines_of.number, f"{fault}; its quotes may be unbalanced")
             rows.append([])
-    if not broken and reader.line_num - before == len(rows):
+    if not broken and lines_of.number - before == len(rows):
         return rows, range(before + 1, before + 1 + len(rows))
     lines, line = [], before + 1
     for index, row in enumerate(rows):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Meta
 
-from shared.event_columns import CHOICES, EventColumns, EventReader
+from shared.event_columns import EventColumns, EventReader
 from shared.events import Event
 from shared.events.base import decode_each
 from shared.events.corebanking import (
@@ -20,6 +20,7 @@ from shared.events.corebanking import (
     TransactionKind,
     TransactionPosted,
 )
+from shared.field_values import CHOICES
 from shared.messaging.record_columns import RecordColumns
 from shared.messaging.records import Record
 

@@ -166,6 +166,21 @@ def transactions_of(
     return finished(making(source, numbers(lines), ids, facts_of(columns), receive_line)), sorted(wrong)
 
 
+def transactions_of_facts(
+    source: str, lines: Sequence[int], facts: Facts, now: datetime, receive_line: Callable[[int], Received]
+) -> tuple[Transactions | None, list[int]]:
+    """As `transactions_of`, of what is held to the event's declared rules already, each named by its transaction."""
+    days, which = np.unique(facts.day, return_inverse=True)
+    is_wrong = np.array([not is_possible(date.fromordinal(day), False, now) for day in days.tolist()], np.bool_)[which]
+    if not is_name(source):
+        is_wrong[:] = True
+    kept, at = np.flatnonzero(~is_wrong), numbers(lines)
+    if len(kept) < len(at):
+        at, facts = at[kept], facts.take(kept)
+    wrong = np.flatnonzero(is_wrong).tolist()
+    return (finished(making(source, at, None, facts, receive_line)) if len(kept) else None), wrong
+
+
 def facts_of(columns: Columns) -> Facts:
     stated, states = nullable_numbers(columns["balance_after_minor"])
     return Facts(
