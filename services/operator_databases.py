@@ -4,7 +4,6 @@ from pydantic import ValidationError
 
 from services.catalog import SERVICES
 from services.demo.home import Home
-from services.distributed import database_settings
 from services.operator_http import refuse
 from shared.embedded_postgres import start_postgres
 from shared.settings import PlatformSettings
@@ -17,6 +16,8 @@ def is_demo() -> bool:
 
 def owners_url(service: str) -> str:
     """As a service is told, or the demo's."""
+    from services.distributed import database_settings  # which runs services, as no operator's command does
+
     try:
         return database_settings(service).database_url
     except ValidationError:
