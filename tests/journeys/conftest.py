@@ -36,6 +36,7 @@ T = TypeVar("T")
 URL = os.environ.get("BRANCHLINE_URL")
 WAYS = ["gateway"] if URL else ["embedded", pytest.param("kafka", marks=pytest.mark.kafka)]
 PARTITIONS = 4
+DAYS = 30
 PATIENCE_SECONDS = 60.0
 
 
@@ -101,7 +102,7 @@ def today() -> date:
 
 @pytest.fixture(scope="session", params=WAYS)
 async def bank(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bank]:
-    """A bank of one branch and two managers, whose yesterday is closed."""
+    """A bank of one branch and two managers, whose last DAYS are closed."""
     async with AsyncExitStack() as stack:
         if request.param == "gateway":
             assert URL is not None
@@ -111,9 +112,9 @@ async def bank(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
             kafka = request.getfixturevalue("kafka_bootstrap") if request.param == "kafka" else None
             folder = tmp_path_factory.mktemp("line")
             bank = await stack.enter_async_context(running_bank(postgres, folder, kafka))
-        yesterday = BusinessDayClosed(business_date=today() - timedelta(days=1))
+        closed = [BusinessDayClosed(business_date=today() - timedelta(days=ago)) for ago in range(DAYS, 0, -1)]
         staff = [branch("J1"), branch("J2"), manager_recorded("JM1", "J1"), manager_recorded("JM2", "J2")]
-        await bank.push([*staff, yesterday], ids="bank")
+        await bank.push([*staff, *closed], ids="bank")
         yield bank
 
 

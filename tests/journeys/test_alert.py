@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -44,11 +44,20 @@ class Customer:
             self.pays(5_000_000, TransactionKind.SALARY),
         ]
 
-    def pays(self, amount_minor: int, kind: TransactionKind, bank: str | None = None) -> TransactionPosted:
+    def moves(self, day: date) -> list[CoreBankingEvent]:
+        """A salary, and nearly all of it to another bank on the same day."""
+        return [
+            self.pays(5_000_000, TransactionKind.SALARY, day=day),
+            self.pays(-4_500_000, TransactionKind.TRANSFER_OUT, bank="OTHER", day=day),
+        ]
+
+    def pays(
+        self, amount_minor: int, kind: TransactionKind, bank: str | None = None, day: date | None = None
+    ) -> TransactionPosted:
         return TransactionPosted(
             account_id=self.account_id,
             transaction_id=f"T{new_id()}",
-            booked_on=today(),
+            booked_on=day or today(),
             amount_minor=amount_minor,
             currency="CNY",
             kind=kind,
