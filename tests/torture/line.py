@@ -166,7 +166,10 @@ class Line:
     def connect(self, service: str) -> psycopg.Connection[Any]:
         """As the database's owner, past the proxy; each statement commits by itself."""
         return psycopg.connect(
-            self.postgres.url(service, service), autocommit=True, connect_timeout=5, application_name="torture"
+            self.postgres.url(service, service),
+            autocommit=True,
+            connect_timeout=60,  # of a server that is there and has no processor to answer with
+            application_name="torture",
         )
 
     def rows(self, service: str, query: str, *parameters: object) -> list[tuple[Any, ...]]:
