@@ -1,6 +1,5 @@
 """The core's topic in: the same use case as the HTTP boundary."""
 
-import asyncio
 from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,6 +11,7 @@ from shared.clock import Clock
 from shared.messaging.dead_letters import Parked, count_as_parked, park
 from shared.messaging.records import Record
 from shared.messaging.seen import write_once
+from shared.spare_time import in_turns
 
 
 class CoreBanking:
@@ -25,14 +25,7 @@ class CoreBanking:
 
     async def read_core_events(self, records: Sequence[Record]) -> Read:
         """What can be made of records before those before them are written, bit by bit."""
-        reading = self._reader.reading(records, self._clock())
-        while True:
-            try:
-                next(reading)
-            except StopIteration as end:
-                read: Read = end.value
-                return read
-            await asyncio.sleep(0)
+        return await in_turns(self._reader.reading(records, self._clock()))
 
     async def receive_core_events(self, session: AsyncSession, read: Read) -> None:
         """Applies, holds or parks each event; what has no identity becomes a dead letter."""

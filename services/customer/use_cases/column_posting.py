@@ -21,14 +21,17 @@ from services.customer.use_cases.account_columns import (
     moved,
 )
 from services.customer.use_cases.ledger_receipts import unsettled
-from services.customer.use_cases.posted_columns import tell_customers, write_postings, write_receipts
+from services.customer.use_cases.posted_columns import telling, write_postings, write_receipts
 from services.customer.use_cases.receiving import Received, Remembered
 from services.customer.use_cases.transaction_columns import Ints, Transactions, items, texts_in
 from services.customer.use_cases.transaction_ids import PREFIX, transaction_named_by
 from services.customer.use_cases.transactions import reversals_wait
 from shared.columns import Column, words_of
 from shared.copying import execute_with_columns
+from shared.events.customer import TransactionsPosted
+from shared.messaging.outbox import publish_encoded
 from shared.messaging.seen import Hashes, Seen
+from shared.spare_time import in_turns, meanwhile
 
 
 class Posted(NamedTuple):
@@ -64,8 +67,9 @@ async def post_columns(
     applied = batch.is_new[received]
     if balances is not None:
         await move_balances(session, accounts, balances)
-        await write_postings(session, transactions, accounts, rows, order)
-        tell_customers(session, transactions, accounts, rows, order)
+        writing = write_postings(session, transactions, accounts, rows, order)
+        told = await meanwhile(writing, in_turns(telling(transactions, accounts, rows, order)))
+        publish_encoded(session, TransactionsPosted, told.keys, told.payloads)
     if len(received):
         await write_receipts(session, transactions, received, applied)
     facts = transactions.facts

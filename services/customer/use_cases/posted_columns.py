@@ -1,6 +1,8 @@
 """What a batch of posted transactions leaves, by columns: ledger, receipts, and what customers' events tell."""
 
+from collections.abc import Generator
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,10 +15,9 @@ from shared import json_columns as json
 from shared.columns import Column, booleans, choices, constant, dates, integers, texts
 from shared.copying import copy_columns
 from shared.events.corebanking import TransactionPosted
-from shared.events.customer import TransactionsPosted
 from shared.ids import derived_ids, written_ids
 from shared.json_columns import Part, Written
-from shared.messaging.outbox import publish_encoded
+from shared.masking import masked
 
 MOST_IN_ONE_EVENT = 1_000
 
@@ -61,24 +62,33 @@ async def write_postings(
     await copy_columns(session, "posting", written)
 
 
-def tell_customers(
-    session: AsyncSession, transactions: Transactions, accounts: Accounts, rows: Booked, order: Ints
-) -> None:
-    """Publishes each customer's transactions in one event, or in as few as may be."""
+@masked
+class Told(NamedTuple):
+    """Customers' events, each with its key."""
+
+    keys: list[str]
+    payloads: list[bytes]
+
+
+def telling(transactions: Transactions, accounts: Accounts, rows: Booked, order: Ints) -> Generator[None, None, Told]:
+    """Bit by bit, each customer's transactions in one event, or in as few as may be."""
     customers, customer = np.unique(accounts.customer_id.view("S16"), return_inverse=True)
     by_customer = np.argsort(customer[rows.account], kind="stable")
     told_to = customer[rows.account[by_customer]]
     starts = np.flatnonzero(np.concatenate(([True], told_to[1:] != told_to[:-1])))
     counts = np.diff(np.append(starts, len(told_to)))
     begins = (np.arange(len(told_to)) - np.repeat(starts, counts)) % MOST_IN_ONE_EVENT == 0
-    told = _told(transactions, accounts, rows.take(by_customer), order[by_customer], begins)
+    yield
+    told = yield from _telling(transactions, accounts, rows.take(by_customer), order[by_customer], begins)
     bounds = [*told.at[begins].tolist(), int(told.at[-1] + told.length[-1])]
     payloads = [told.buffer[first:last] for first, last in pairwise(bounds)]
     keys = [each.decode() for each in written_ids(customers).view("S36")[told_to[begins]].tolist()]
-    publish_encoded(session, TransactionsPosted, keys, payloads)
+    return Told(keys, payloads)
 
 
-def _told(transactions: Transactions, accounts: Accounts, rows: Booked, order: Ints, begins: Flags) -> Written:
+def _telling(
+    transactions: Transactions, accounts: Accounts, rows: Booked, order: Ints, begins: Flags
+) -> Generator[None, None, Written]:
     """The rows as customers' events say them, one after the other: where one `begins`, with what comes before it."""
     facts, account_texts = transactions.facts, written_ids(accounts.account_id)
     customer_texts = written_ids(accounts.customer_id)
@@ -98,4 +108,5 @@ def _told(transactions: Transactions, accounts: Accounts, rows: Booked, order: I
         parts += [json.integers(rows.sequence[some]), transactions.told.part(index)]
         parts += [json.literal(b',"is_external":true', is_external[index]), b"}", json.literal(b"]}", end)]
         told.append(json.written(parts, len(index)))
+        yield
     return json.joined(told)
