@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from bench.check import check_exactly_once
 from bench.contender import ACTIVITY_TOPIC, ACTIVITY_TYPE, SCHEMA, Setup
 from bench.input import Posted, holders
-from services.serving import collect_rarely
+from services.serving import expect_batches
 from shared.columns import (
     Column,
     byteas,
@@ -106,7 +106,7 @@ class Branchline:
         self._holder_names = [str(holder) for holder in held.values()]
         self._holder_ids = uuids(b"".join([holder.bytes for holder in held.values()]))
         self._holder_keys = codes(self._holder_names)
-        collect_rarely()
+        expect_batches()
 
     async def run(self, setup: Setup, stop: asyncio.Event) -> None:
         subscriptions = Subscriptions(group=setup.group)

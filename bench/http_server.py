@@ -8,7 +8,7 @@ import httpx
 from pydantic import SecretStr
 
 from bench.http_layers import Layer, layered_app
-from services.serving import Server, collect_rarely, end_streams, listen
+from services.serving import Server, end_streams, expect_batches, listen
 from shared.audit.writer import AuditWriter
 from shared.auth.demo_issuer import DemoIssuer, create_issuer_app
 from shared.auth.tokens import IssuerKeys, TokenVerifier
@@ -51,7 +51,7 @@ async def serve(layer: Layer, port: int, jobs_url: str, requests_url: str, folde
         transport=httpx.ASGITransport(create_issuer_app(issuer(folder))),
     )
     app = layered_app(layer, told, database, TokenVerifier(jwks, audience=told.oidc_audience), audit)
-    collect_rarely()
+    expect_batches()
     await Server(app, on_exit=lambda: end_streams(app)).serve([listen("127.0.0.1", port)])
     await audit.close()
     await database.close()

@@ -142,7 +142,7 @@ async def _load(
     as_json: bool,
 ) -> None:
     from services.backfilling import backfill, still_held
-    from services.serving import collect_rarely
+    from services.serving import expect_batches
     from shared.audit.writer import AuditWriter
     from shared.database import Database
     from shared.sealing.data_keys import DataKeys
@@ -152,7 +152,7 @@ async def _load(
     database.data_keys = DataKeys(LocalMasterKeys(keyring))
     audit = database.audit = AuditWriter("customer", url, audit_keys)
     began = monotonic()
-    collect_rarely()
+    expect_batches()
     try:
         with Shown(Console(stderr=True)) as shown:
             loaded = await backfill(database, files, layout, terms, shown)

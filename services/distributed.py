@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.catalog import compose
-from services.serving import Server, collect_rarely, end_streams, listen
+from services.serving import Server, end_streams, expect_batches, listen
 from services.startup import UnfitSettings, refuse_unfit_settings
 from shared import telemetry
 from shared.auth.demo_issuer import DemoIssuer, create_issuer_app
@@ -85,7 +85,7 @@ async def serve_service(name: str, settings: PlatformSettings, host: str, port: 
         master_keys=master_keys,
     )
     app = build_app(service, database, platform)
-    collect_rarely()
+    expect_batches()
     await Server(app, on_exit=lambda: end_streams(app)).serve([listen(host, port)])
     await publisher.close()
 

@@ -14,7 +14,7 @@ from services.demo.home import Home
 from services.demo.sample import SampleBank
 from services.line import Transport, provision, running_line
 from services.notification.settings import NotificationSettings, SmtpTls
-from services.serving import Server, collect_rarely, end_streams, listen
+from services.serving import Server, end_streams, expect_batches, listen
 from shared import telemetry
 from shared.auth.demo_issuer import DemoIssuer
 from shared.embedded_postgres import EmbeddedPostgres, start_postgres
@@ -99,7 +99,7 @@ async def run_demo(settings: PlatformSettings, home: Home, console: Console) -> 
             end_streams(*line.apps.values())
 
         server = Server(line.gateway, on_exit=stop)
-        collect_rarely()
+        expect_batches()
         bank.add_done_callback(lambda _: setattr(server, "should_exit", True))
         await server.serve([listening])
         console.print("\nStopping …", style="dim")
