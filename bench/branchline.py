@@ -45,8 +45,8 @@ from tests.keys import MASTER_KEYS
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-BATCH, FETCH_MIB = 31_000, 18
-"""The larger a batch, the fewer rows of aggregates and outbox for each event; 300 MiB of memory are enough for this."""
+BATCH, FETCH_MIB = 46_000, 26
+"""What is fetched is a batch. The larger, the fewer rows of aggregates and outbox for each event, and the more memory."""
 
 # Lateral and with an offset, it looks each up in the index: as a join, the planner reads the whole ledger for it.
 _KNOWN = (
