@@ -46,7 +46,7 @@ from tests.keys import MASTER_KEYS
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 BATCH, FETCH_MIB = 46_000, 26
-"""What is fetched is a batch. The larger, the fewer rows of aggregates and outbox for each event, and the more memory."""
+"""What is fetched is a batch. The larger, the fewer rows of aggregates and outbox an event, and the more memory."""
 
 # Lateral and with an offset, it looks each up in the index: as a join, the planner reads the whole ledger for it.
 _KNOWN = (
