@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,9 @@ from bench.check import check_exactly_once
 from bench.contender import ACTIVITY_TOPIC, ACTIVITY_TYPE, SCHEMA, Setup
 from bench.input import Posted, holders
 from services.serving import expect_batches
+from shared import json_columns as json
 from shared.columns import (
+    ROWS_AT_ONCE,
     Column,
     byteas,
     chosen,
@@ -30,6 +32,7 @@ from shared.database import Database
 from shared.event_columns import EventReader
 from shared.events.corebanking import TransactionPosted
 from shared.ids import new_ids
+from shared.json_columns import Written
 from shared.messaging.consumer import Consumer
 from shared.messaging.dead_letters import Parked, park
 from shared.messaging.kafka import KafkaSource
@@ -192,22 +195,18 @@ class Branchline:
 
     async def _told(self, days: Days) -> dict[str, Column]:
         """One event a customer, each a `CustomerActivity`, written without the objects."""
-        day_of = {ordinal: date.fromordinal(ordinal) for ordinal in set(days.day.tolist())}
-        columns = zip(*(column.tolist() for column in days[1:]), strict=True)
-        said = [
-            f'{{"day":"{day_of[day]}","transaction_count":{count},"debit_minor":{debit},"credit_minor":{credit}}}'
-            for day, count, debit, credit in columns
-        ]
-        await turn()
         starts = group_starts(days.holder)
+        first = np.zeros(len(days.holder), np.bool_)
+        first[starts] = True
+        last = np.append(first[1:], True)
+        some = []
+        for row in range(0, len(first), ROWS_AT_ONCE):
+            some.append(self._written(*(column[row : row + ROWS_AT_ONCE] for column in (first, last, *days))))
+            await turn()
+        rows = json.joined(some)
+        told = Written(rows.buffer, rows.at[starts], np.add.reduceat(rows.length, starts)).rows()
         holder = days.holder[starts]
-        names, ends = self._holder_names, [*starts[1:].tolist(), len(said)]
-        told = [
-            f'{{"customer_id":"{names[number]}","days":[{",".join(said[first:last])}]}}'.encode()
-            for number, first, last in zip(holder.tolist(), starts.tolist(), ends, strict=True)
-        ]
         now = np.full(len(told), int(datetime.now(UTC).timestamp() * 1e6))
-        await turn()
         return {
             "event_id": uuids(new_ids(len(told))),
             "type": constant(ACTIVITY_TYPE, len(told)),
@@ -216,6 +215,27 @@ class Branchline:
             "payload": byteas(told),
             "occurred_at": instants(now),
         }
+
+    def _written(self, first: Bools, last: Bools, *days: Ints) -> Written:
+        """A day each, with what comes before a customer's first and behind the last."""
+        holder, day, transactions, debit, credit = days
+        parts: list[bytes | json.Part] = [
+            json.literal(b'{"customer_id":"', first),
+            json.texts(self._holder_keys.take(holder)).where(first),
+            json.literal(b'","days":[', first),
+            json.literal(b",", ~first),
+            b'{"day":"',
+            json.dates(day),
+            b'","transaction_count":',
+            json.integers(transactions),
+            b',"debit_minor":',
+            json.integers(debit),
+            b',"credit_minor":',
+            json.integers(credit),
+            b"}",
+            json.literal(b"]}", last),
+        ]
+        return json.written(parts, len(holder))
 
 
 class Numbers:
