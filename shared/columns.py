@@ -7,7 +7,7 @@ for others the widest row is laid out, and the bytes that a row does not have ar
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -176,6 +176,9 @@ def byteas(values: Sequence[bytes | None]) -> Column:
 
 
 def _of_any_length(type_name: str, values: Sequence[bytes | None]) -> Column:
+    if None not in values:
+        given = cast("Sequence[bytes]", values)
+        return Column(type_name, list(given), np.fromiter(map(len, given), np.int32, len(given)))
     lengths = np.fromiter((-1 if value is None else len(value) for value in values), np.int32, len(values))
     return Column(type_name, [value or b"" for value in values], lengths)
 
