@@ -1,7 +1,8 @@
 # Branchline's commands. Each sets up what it needs; a second run finds it done.
 #   make demo          the whole line on http://127.0.0.1:8080 with a sample bank; Ctrl-C stops it
 #   make demo-reset    forgets the demo's bank
-#   make test          everything: format, lint, types, import contracts, migrations, documents, tests
+#   make test          everything: format, lint, types, import contracts, migrations, documents, tests in two processes;
+#                      PROCESSES=… as many, PYTEST_ARGS=… which, and how
 #   make audit-dependencies  looks for known vulnerabilities in what is locked
 #   make demo-test     the demo killed with -9 ten times while it opens its bank, and compared with one undisturbed
 #   make compose-test  the containers: journeys through the gateway, then every container killed while events flow
@@ -50,7 +51,7 @@ test: installed-dev
 	$(call heading,generated documents)
 	@$(BIN)/branchline docs --check
 	$(call heading,tests: pytest)
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(or $(PROCESSES),2) $(PYTEST_ARGS)
 
 # Asks an index of vulnerabilities, which not every network reaches; says so loudly, and fails, where it is not.
 audit-dependencies: installed-dev

@@ -19,7 +19,7 @@ from shared.sealing.data_keys import DataKeys
 from shared.sealing.master_keys import LocalMasterKeys
 from tests.keys import MASTER_KEYS
 
-pytest_plugins = ("tests.surroundings", "tests.kafka_fixtures", "tests.data_fixtures")
+pytest_plugins = ("tests.processes", "tests.surroundings", "tests.kafka_fixtures", "tests.data_fixtures")
 
 SERVICES = ("customer", "interaction", "scoring", "notification")
 

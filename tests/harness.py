@@ -161,6 +161,7 @@ async def under_test(
             rate_limit_burst=10_000,
             address_limit_per_second=10_000,
             address_limit_burst=10_000,
+            request_timeout_seconds=60,
             **settings,
         ),
         verifier=tokens,  # type: ignore[arg-type] # the same one method

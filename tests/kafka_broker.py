@@ -1,6 +1,7 @@
 """A real Apache Kafka for the tests: one KRaft node, a process of its own, on loopback."""
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import re
@@ -51,7 +52,10 @@ def jars() -> Path:
     if folder.is_dir():
         return folder
     CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE) as unfinished:
+    with (CACHE / "lock").open("w") as lock, tempfile.TemporaryDirectory(dir=CACHE) as unfinished:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # what Maven keeps of its own is not made for two at a time
+        if folder.is_dir():  # another run was quicker
+            return folder
         copied = Path(unfinished) / "jars"
         maven = subprocess.run(
             [
@@ -65,8 +69,7 @@ def jars() -> Path:
         )
         if maven.returncode:
             raise NoKafka(f"Maven could not bring the broker's jars:\n{maven.stdout[-2000:]}{maven.stderr[-2000:]}")
-        with contextlib.suppress(FileExistsError, OSError):  # another run was quicker
-            copied.rename(folder)
+        copied.rename(folder)
     return folder
 
 

@@ -1,6 +1,7 @@
-"""A plugin of the tests: `kafka_bootstrap`, a real Apache Kafka shared by the whole run.
+"""A plugin of the tests: `kafka_bootstrap`, a real Apache Kafka shared by all tests of a process.
 
-BRANCHLINE_KAFKA=host:port is used as it is. Without it a broker is started, once and only if a test asks for it.
+BRANCHLINE_KAFKA=host:port is used as it is. Without it a broker is started, once and only if a test asks for it; in a
+run with -n each process has one of its own, which takes 180 MB and cannot be in another's way.
 BRANCHLINE_REQUIRE_KAFKA=1 makes going without a failure.
 """
 
@@ -30,7 +31,8 @@ def kafka_bootstrap(request: pytest.FixtureRequest) -> Iterator[str]:
     failed_before = request.session.testsfailed
     yield broker.bootstrap
     if request.session.testsfailed > failed_before:
-        shutil.copyfile(broker.log, CACHE / "broker.log")
+        process = os.environ.get("PYTEST_XDIST_WORKER", "tests")
+        shutil.copyfile(broker.log, CACHE / f"broker-{process}.log")
     broker.stop()
 
 

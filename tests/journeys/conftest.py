@@ -137,7 +137,12 @@ async def running_bank(
         oidc_issuer=f"{url}/demo",
         jwks_url=f"{url}/demo/jwks.json",
         partitions=PARTITIONS,
-        **{"rate_limit_per_second": 1_000, "rate_limit_burst": 1_000, **settings},
+        **{
+            "rate_limit_per_second": 1_000,
+            "rate_limit_burst": 1_000,
+            "request_timeout_seconds": PATIENCE_SECONDS,
+            **settings,
+        },
     )
     issuer = DemoIssuer(
         environment=platform.environment,
