@@ -27,7 +27,7 @@ from shared.columns import (
     uuids,
     words_of,
 )
-from shared.copying import copy_columns, execute_with_columns
+from shared.copying import copy_columns, execute_with_columns, write_with_columns
 from shared.database import Database
 from shared.event_columns import EventReader
 from shared.events.corebanking import TransactionPosted
@@ -191,7 +191,7 @@ class Branchline:
             "debits": integers("int8", days.debit),
             "credits": integers("int8", days.credit),
         }
-        await execute_with_columns(session, _AGGREGATE, columns)
+        await write_with_columns(session, _AGGREGATE, columns)
 
     async def _told(self, days: Days) -> dict[str, Column]:
         """One event a customer, each a `CustomerActivity`, written without the objects."""
@@ -201,10 +201,11 @@ class Branchline:
         last = np.append(first[1:], True)
         some = []
         for row in range(0, len(first), ROWS_AT_ONCE):
-            some.append(self._written(*(column[row : row + ROWS_AT_ONCE] for column in (first, last, *days))))
+            rows = slice(row, row + ROWS_AT_ONCE)
+            some.append(self._written(first[rows], last[rows], Days(*(column[rows] for column in days))))
             await turn()
-        rows = json.joined(some)
-        told = Written(rows.buffer, rows.at[starts], np.add.reduceat(rows.length, starts)).rows()
+        written = json.joined(some)
+        told = Written(written.buffer, written.at[starts], np.add.reduceat(written.length, starts)).rows()
         holder = days.holder[starts]
         now = np.full(len(told), int(datetime.now(UTC).timestamp() * 1e6))
         return {
@@ -216,26 +217,25 @@ class Branchline:
             "occurred_at": instants(now),
         }
 
-    def _written(self, first: Bools, last: Bools, *days: Ints) -> Written:
+    def _written(self, first: Bools, last: Bools, days: Days) -> Written:
         """A day each, with what comes before a customer's first and behind the last."""
-        holder, day, transactions, debit, credit = days
         parts: list[bytes | json.Part] = [
             json.literal(b'{"customer_id":"', first),
-            json.texts(self._holder_keys.take(holder)).where(first),
+            json.texts(self._holder_keys.take(days.holder)).where(first),
             json.literal(b'","days":[', first),
             json.literal(b",", ~first),
             b'{"day":"',
-            json.dates(day),
+            json.dates(days.day),
             b'","transaction_count":',
-            json.integers(transactions),
+            json.integers(days.transactions),
             b',"debit_minor":',
-            json.integers(debit),
+            json.integers(days.debit),
             b',"credit_minor":',
-            json.integers(credit),
+            json.integers(days.credit),
             b"}",
             json.literal(b"]}", last),
         ]
-        return json.written(parts, len(holder))
+        return json.written(parts, len(first))
 
 
 class Numbers:

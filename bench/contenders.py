@@ -13,8 +13,8 @@ CONTENDERS: tuple[Contender, ...] = (
     Branchline(),
     Branchline("branchline_2_processes", processes=2),
     Branchline("branchline_16_partitions", partitions=16),
-    FastStreamContender("faststream_batch", batch=500, share=0.06),
-    FastStreamContender("faststream_single", batch=None, share=0.0015),
+    FastStreamContender("faststream_batch", batch=500, share=0.05),
+    FastStreamContender("faststream_single", batch=None, share=0.00125),
     CustomerIngestion(),
     Relaying(),
 )

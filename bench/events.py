@@ -19,8 +19,8 @@ from bench.run import Measured, measure
 from bench.servers import Servers, started_servers
 from shared.ids import new_id
 
-EVENTS, ROUNDS, CUSTOMERS, SEED = 600_000, 5, 20_000, 4
-LINE_CUSTOMERS, LINE_SHARE, PROBES, PROBE_SECONDS = 5_000, 0.07, 300, 15.0
+EVENTS, ROUNDS, CUSTOMERS, SEED = 800_000, 5, 20_000, 4
+LINE_CUSTOMERS, LINE_SHARE, PROBES, PROBE_SECONDS = 5_000, 0.05, 300, 15.0
 RATIOS = {
     "vs_copy_only": ("branchline", "copy_only"),
     "vs_copy_only_text": ("branchline", "copy_only_text"),

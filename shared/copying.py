@@ -68,14 +68,24 @@ class _ArrayDumper(Dumper):
 async def execute_with_columns(
     session: AsyncSession, statement: LiteralString, columns: Mapping[str, Column], **others: str
 ) -> list[tuple[Any, ...]]:
-    """Runs a statement that takes each column as an array, as in `unnest(%(ids)s::uuid[])`; returns its rows, if any.
+    """Runs a statement that takes each column as an array, as in `unnest(%(ids)s::uuid[])`; returns its rows.
 
     psycopg writes an array value by value, and PostgreSQL reads JSON at twice the cost of this.
     """
     driver = await driver_of(session)
     async with driver.cursor() as cursor:
         await _execute(cursor, statement, columns, others)
-        return await cursor.fetchall() if cursor.description else []
+        return await cursor.fetchall()
+
+
+async def write_with_columns(
+    session: AsyncSession, statement: LiteralString, columns: Mapping[str, Column], **others: str
+) -> None:
+    """As `execute_with_columns`, for a statement that writes much and returns nothing: a long wait."""
+    driver = await driver_of(session)
+    async with driver.cursor() as cursor:
+        with long_wait():
+            await _execute(cursor, statement, columns, others)
 
 
 async def fetch_arrays(
@@ -95,5 +105,4 @@ async def _execute(
 ) -> None:
     arrays = {name: _Array(array_of(column, adapters.types[column.type].oid)) for name, column in columns.items()}
     cursor.adapters.register_dumper(_Array, _ArrayDumper)
-    with long_wait():
-        await cursor.execute(statement, {**arrays, **others})
+    await cursor.execute(statement, {**arrays, **others})

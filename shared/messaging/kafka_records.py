@@ -22,7 +22,7 @@ from shared.messaging.kafka_batches import HeaderLayouts, KafkaBatch, OldBatch, 
 from shared.messaging.records import Record, TopicPartition
 from shared.spare_time import in_turns, turn
 
-CHECKED_AT_ONCE = 4 * 2**20  # bytes
+CHECKED_AT_ONCE = 2**20  # bytes
 BY_COLUMNS = 200  # records and more; for fewer, columns cost more than objects
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.customer.domain.balances import LIMIT_MINOR
 from services.customer.use_cases.transaction_columns import Ints
 from shared.columns import EPOCH_DAY, Array, Column, dates, integers, items_of, texts
-from shared.copying import execute_with_columns, fetch_arrays
+from shared.copying import fetch_arrays, write_with_columns
 
 Flags = npt.NDArray[np.bool_]
 
@@ -202,4 +202,4 @@ async def move_balances(session: AsyncSession, accounts: Accounts, balances: Bal
         "latest_on": dates(balances.latest_on),
         "latest_sequences": integers("int8", balances.latest_sequence),
     }
-    await execute_with_columns(session, _MOVE, columns)
+    await write_with_columns(session, _MOVE, columns)
