@@ -6,7 +6,7 @@ only what is worth not looking up, and the database's unique index is what holds
 0.5 µs each; a batch at once takes 0.1.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import numpy as np
@@ -27,17 +27,8 @@ BITS = 4
 IDS_A_WORD = 4
 
 
-def hashes_of(*parts: Sequence[str]) -> Hashes:
-    """64 bits for each id, of which `parts` are columns. Only for memory: Python hashes otherwise in each process."""
-    count = len(parts[0])
-    hashes = np.zeros(count, np.uint64)
-    for part in parts:
-        hashes = mixed(hashes ^ np.fromiter(map(hash, part), np.int64, count).view(np.uint64))
-    return hashes
-
-
 def hashes_of_columns(*parts: Column) -> Hashes:
-    """As `hashes_of`, with other bits, for texts that are columns (`shared/event_columns.py`)."""
+    """64 bits for each id, of which `parts` are texts that are arrays."""
     hashes = np.zeros(len(parts[0].values), np.uint64)
     for part in parts:
         hashes = mixed(hashes ^ hashed(*words_of(part)))

@@ -8,10 +8,11 @@ from services.customer.use_cases.ingestion import Rules
 from shared.events.customer import TransactionsPosted
 from shared.messaging.dead_letters import offsets_parked_in
 from shared.messaging.records import Record
-from shared.messaging.seen import Seen, hashes_of
+from shared.messaging.seen import Seen
 from tests.bank import SMALL_BANK, lines, posted, push
 from tests.customer.asking import NOW
 from tests.harness import PARTITIONS, ServiceUnderTest
+from tests.messaging.columns import hashes_of
 
 T1 = msgspec.json.encode(posted("T1", 5))
 HEADERS = {

@@ -18,8 +18,9 @@ from shared.events.customer import LifeEventReported, SurveyReported
 from shared.messaging.dead_letters import Parked, park
 from shared.messaging.outbox import publish
 from shared.messaging.records import Outgoing, Record
-from shared.messaging.seen import Seen, hashes_of, write_once
+from shared.messaging.seen import Seen, write_once
 from shared.messaging.subscriptions import Subscriptions
+from tests.messaging.columns import hashes_of
 from tests.messaging.line import Line, Running, eventually, life_event, outgoing, survey
 
 _KNOWN = "select said from unnest(%(ids)s::text[]) n (said) join ledger using (said)"

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from shared.messaging.seen import Seen, hashes_of
+from shared.messaging.seen import Seen
+from tests.messaging.columns import hashes_of
 
 
 def ids(first: int, count: int) -> list[str]:
