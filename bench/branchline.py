@@ -39,7 +39,7 @@ from shared.messaging.kafka import KafkaSource
 from shared.messaging.kafka_connection import KafkaConnection
 from shared.messaging.record_columns import RecordColumns
 from shared.messaging.records import Record
-from shared.messaging.seen import Hashes, Seen, hashes_of_columns, write_once
+from shared.messaging.seen import Hashes, Seen, hashes_of_columns, repeated, write_once
 from shared.messaging.subscriptions import Subscriptions
 from shared.sealing.data_keys import DataKeys
 from shared.sealing.master_keys import LocalMasterKeys
@@ -73,6 +73,7 @@ class Postings(NamedTuple):
 
     columns: dict[str, Column]
     hashes: Hashes
+    twice: Bools
     number: Ints
     day: Ints
     amount: Ints
@@ -104,11 +105,11 @@ class Branchline:
         self._seen = Seen(distrusted=0)  # the ledger is empty
 
     async def prepare(self, setup: Setup) -> None:
-        held = holders(setup.customers)
+        held = dict(sorted(holders(setup.customers).items(), key=lambda each: each[1]))
         self._numbers = Numbers(list(held))
-        self._holder_names = [str(holder) for holder in held.values()]
+        self._account_places = np.argsort(np.argsort(np.array(list(held))))
         self._holder_ids = uuids(b"".join([holder.bytes for holder in held.values()]))
-        self._holder_keys = codes(self._holder_names)
+        self._holder_keys = codes([str(holder) for holder in held.values()])
         expect_batches()
 
     async def run(self, setup: Setup, stop: asyncio.Event) -> None:
@@ -146,13 +147,13 @@ class Branchline:
         await turn()
         hashes = hashes_of_columns(accounts, transactions)
         faults = [Parked(records[at], fault.code, fault.detail) for at, fault in events.faults.items()]
-        # By account, so that the index is filled page by page, and the aggregates come in order.
-        return Postings(columns, hashes, number, day, amount, in_order(number), faults)
+        # By account, so that the index is filled page by page. Numbers are in the order of holders, as aggregates are.
+        by_account = in_order(self._account_places[number])
+        return Postings(columns, hashes, repeated(hashes), number, day, amount, by_account, faults)
 
     async def post_transactions(self, session: AsyncSession, postings: Postings) -> None:
         """Ledger, aggregates and outbox of a batch, every transaction once."""
         days = await write_once(session, lambda: self._post(session, postings), self._seen)
-        self._seen.add(postings.hashes)
         await park(session, postings.faults)
         if len(days.day):
             told = await meanwhile(self._aggregate(session, days), self._told(days))
@@ -162,12 +163,16 @@ class Branchline:
         is_new = await self._new(session, postings)
         new = postings.by_account[is_new[postings.by_account]]
         rows = {name: each.take(new) for name, each in postings.columns.items()}
-        adding_up = totals(postings.number[new], postings.day[new], postings.amount[new])
-        return await meanwhile(copy_columns(session, "posting", rows), adding_up)
+        return await meanwhile(copy_columns(session, "posting", rows), self._add_up(postings, new))
+
+    async def _add_up(self, postings: Postings, new: Ints) -> Days:
+        self._seen.add(postings.hashes)
+        await turn()
+        return totals(postings.number[new], postings.day[new], postings.amount[new])
 
     async def _new(self, session: AsyncSession, postings: Postings) -> Bools:
         """Which of the transactions were never posted, each once."""
-        doubtful = self._seen.doubtful(postings.hashes)
+        doubtful = self._seen.doubtful(postings.hashes, postings.twice)
         is_new = ~doubtful
         doubted = np.flatnonzero(doubtful)
         if not len(doubted):
@@ -286,14 +291,13 @@ def group_starts(of: Ints) -> Ints:
     return np.flatnonzero(np.concatenate(([True], of[1:] != of[:-1]))) if len(of) else np.empty(0, np.int64)
 
 
-async def totals(holder: Ints, day: Ints, amount: Ints) -> Days:
+def totals(holder: Ints, day: Ints, amount: Ints) -> Days:
     first = int(day.min(initial=0)) if len(day) else 0
     span = int(day.max()) - first + 1 if len(day) else 1
     key = holder * span + (day - first)
     order = in_order(key)
     key, amount = key[order], amount[order]
     starts = group_starts(key)
-    await turn()
     if not len(starts):
         return Days(key, key, key, key, key)
     count = np.diff(np.append(starts, len(key)))

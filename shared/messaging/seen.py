@@ -15,7 +15,7 @@ from psycopg.errors import UniqueViolation
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.byte_slices import hashed, mixed
+from shared.byte_slices import Bools, hashed, mixed
 from shared.columns import Column, words_of
 from shared.messaging.dead_letters import forget_parked
 from shared.messaging.outbox import forget_pending, pending_events
@@ -35,6 +35,16 @@ def hashes_of_columns(*parts: Column) -> Hashes:
     return hashes
 
 
+def repeated(hashes: Hashes) -> Bools:
+    """All those of a batch's ids that it has twice."""
+    in_order = np.sort(hashes)
+    twice = in_order[1:][in_order[1:] == in_order[:-1]]
+    if not len(twice):
+        return np.zeros(len(hashes), np.bool_)
+    same: Bools = twice[np.minimum(np.searchsorted(twice, hashes), len(twice) - 1)] == hashes
+    return same
+
+
 class Seen:
     """Remembers the last `capacity` ids, and up to as many before them, in 4 bytes each.
 
@@ -52,17 +62,17 @@ class Seen:
         self._words, self._older = self._empty(), self._empty()
         self._distrusted = distrusted
 
-    def doubtful(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
-        """Which of a batch's ids must be looked up: those perhaps seen before, and all that the batch has twice."""
+    def doubtful(self, hashes: Hashes, twice: Bools | None = None) -> Bools:
+        """Which of a batch's ids must be looked up: those perhaps seen before, and all that the batch has twice.
+
+        `twice` are those, where somebody had the time to look for them before (`repeated`).
+        """
         if self._distrusted > 0:
             self._distrusted -= len(hashes)
             return np.ones(len(hashes), np.bool_)
         at, bits = self._places(hashes)
-        seen: npt.NDArray[np.bool_] = ((self._words[at] & bits) == bits) | ((self._older[at] & bits) == bits)
-        in_order = np.sort(hashes)
-        twice = in_order[1:][in_order[1:] == in_order[:-1]]
-        if len(twice):
-            seen |= np.isin(hashes, twice)
+        seen: Bools = ((self._words[at] & bits) == bits) | ((self._older[at] & bits) == bits)
+        seen |= repeated(hashes) if twice is None else twice
         return seen
 
     def add(self, hashes: Hashes) -> None:
