@@ -174,7 +174,7 @@ class Branchline:
         """Which of the transactions were never posted, each once."""
         doubtful = self._seen.doubtful(postings.hashes, postings.twice)
         is_new = ~doubtful
-        doubted = np.flatnonzero(doubtful)
+        doubted = postings.by_account[doubtful[postings.by_account]]  # as the index is
         if not len(doubted):
             return is_new
         accounts = postings.columns["account_id"].take(doubted)
