@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from time import perf_counter
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 import msgspec
@@ -203,18 +203,32 @@ class _Loading:
     async def _read(self, position: int) -> None:
         """Loads what follows `position`; the next chunk is read while this one is written."""
         source: Iterator[Chunk] = chunks(self._file, self._layout, position, self._terms.rows)
-        coming = asyncio.create_task(asyncio.to_thread(next, source, None))
+        coming = asyncio.create_task(asyncio.to_thread(self._next, source))
         try:
-            while (chunk := await coming) is not None:
-                coming = asyncio.create_task(asyncio.to_thread(next, source, None))
-                await self._load_chunk(chunk)
+            while (read := await coming) is not None:
+                coming = asyncio.create_task(asyncio.to_thread(self._next, source))
+                whole, share = read
+                await self._load_chunk(whole, share)
                 await self._release()
-                position = chunk.first + len(chunk.items)
+                position = whole.end
         finally:
             coming.cancel()
             await asyncio.gather(coming, return_exceptions=True)
         async with self._database.transaction() as session:
             await finish_backfill(session, self._id, position, self._terms.clock())
+
+    def _next(self, source: Iterator[Chunk]) -> "tuple[_Part, float] | None":
+        """The next chunk, received by columns if it may be loaded as a whole; and the file's share up to it."""
+        chunk = next(source, None)
+        if chunk is None:
+            return None
+        received = None
+        if len(chunk.items) <= self._most:
+            try:
+                received = self._by_columns(chunk.items, self._terms.clock())
+            except Exception as fault:  # noqa: BLE001, RUF100 - it fails again where it is loaded, which looks for the row
+                log.warning("preparing_fails", file=self._file.path.name, fault=name_of(fault))
+        return _Part(chunk.first, chunk.items, received), chunk.share
 
     async def _release(self) -> None:
         """Applies what waited for the rows just loaded, some in each transaction."""
@@ -236,9 +250,9 @@ class _Loading:
         self._watcher.waits(self._file, name_of(fault))
         await asyncio.sleep(seconds)
 
-    async def _load_chunk(self, chunk: Chunk) -> None:
+    async def _load_chunk(self, whole: "_Part", share: float) -> None:
         """In one transaction, or in parts: when one is slow, or to find the row that fails."""
-        left = _parts(_Part(chunk.first, chunk.items), self._most)
+        left = _parts(whole, self._most)
         delays, failures = backoff(), 0
         waited_from = perf_counter()
         while left:
@@ -270,13 +284,12 @@ class _Loading:
                     continue
             left.pop(0)
             failures, delays, waited_from = 0, backoff(), perf_counter()
-            self._watcher.moved(self._file, progress, chunk.share)
+            self._watcher.moved(self._file, progress, share)
 
     async def _commit(self, part: "_Part") -> Progress:
-        now = self._terms.clock()
-        transactions, items = self._by_columns(part.items, now)
-        receive_item = self._receiver(now)
-        rows = [receive_item(item) for item in items if item is not None]
+        received = part.received or self._by_columns(part.items, self._terms.clock())
+        receive_item = self._receiver(received.now)
+        rows = [receive_item(item) for item in received.others if item is not None]
         began = perf_counter()
         async with self._database.transaction() as session:
             await load_rows(
@@ -287,8 +300,8 @@ class _Loading:
                 next_position=part.end,
                 most_parked=self._terms.most_parked,
                 rules=self._terms.rules,
-                now=now,
-                transactions=transactions,
+                now=received.now,
+                transactions=received.transactions,
                 remembered=self._remembered,
             )
             reach(session, (), resource=f"backfill/{self._id}/{part.first}-{part.end}")
@@ -300,12 +313,9 @@ class _Loading:
             self._most = min(self._terms.rows, self._most * 2)
         return progress
 
-    def _by_columns(
-        self, items: Sequence[Item | None], now: datetime
-    ) -> tuple[list[Transactions], Sequence[Item | None]]:
-        """What can be received by columns, and the others."""
+    def _by_columns(self, items: Sequence[Item | None], now: datetime) -> "_Received":
         if not isinstance(items, (PostedRows, PostedColumns)):
-            return [], items
+            return _Received([], items, now)
         first, receive_item = items.lines[0], self._receiver(now)
         by_line = items.lines if items.lines != range(first, first + len(items)) else None
 
@@ -318,11 +328,11 @@ class _Loading:
         if isinstance(items, PostedColumns):
             facts = Facts(*items.columns)  # type: ignore[arg-type] # in its order
             transactions, wrong = transactions_of_facts(source, items.lines, facts, now, receive_line)
-            return [transactions] if transactions else [], [items[at] for at in wrong]
+            return _Received([transactions] if transactions else [], [items[at] for at in wrong], now)
         accounts, ids = items.columns["account_id"], items.columns["transaction_id"]
         event_ids = None if can_name(accounts, ids) else items.event_ids
         transactions, wrong = transactions_of(source, items.lines, event_ids, items.columns, now, receive_line)
-        return [transactions] if transactions else [], [items[at] for at in wrong]
+        return _Received([transactions] if transactions else [], [items[at] for at in wrong], now)
 
     async def _where_it_is(self, part: "_Part") -> Progress | None:
         """Of a part whose commit got no answer: how far the file is if it was done, None if it was not."""
@@ -371,12 +381,21 @@ class _Loading:
         )
 
 
+class _Received(NamedTuple):
+    """Records that were received by columns, and the others; and when."""
+
+    transactions: list[Transactions]
+    others: Sequence[Item | None]
+    now: datetime
+
+
 @dataclass(frozen=True)
 class _Part:
-    """Records of a file, after its `first`."""
+    """Records of a file, after its `first`; `received` where that was done ahead."""
 
     first: int
     items: Sequence[Item | None]
+    received: _Received | None = None
 
     @property
     def end(self) -> int:
