@@ -42,6 +42,7 @@ def test_a_generated_key_is_read_as_a_master_key_and_is_another_each_time() -> N
 async def test_rewrapping_says_when_the_old_master_key_may_go(
     new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("BRANCHLINE_AUDIT_KEYS", raising=False)  # whatever this process had before
     databases = {name: await new_database(name) for name in ("customer", "interaction", "scoring", "notification")}
     for name, database in databases.items():
         for role, url in (("", database.jobs_url), ("REQUESTS_", database.requests.url)):
