@@ -27,7 +27,6 @@ class Choices:
         self._decoder = msgspec.json.Decoder(of)
         self.values: list[Any] = []
         self._said: list[bytes] = []
-        self._refused: set[bytes] = set()
         self._index()
 
     def numbers(self, buffer: bytes, at: Ints, length: Ints) -> Ints:

@@ -93,6 +93,16 @@ def test_whatever_headers_say_records_are_read_as_each_is_by_itself(from_kafka: 
     assert 40 < assert_same(found, records) < len(records) - 10
 
 
+@pytest.mark.parametrize("from_kafka", [True, False])
+@pytest.mark.parametrize("changed", HEADERS)
+def test_whatever_all_headers_say_alike_records_are_read_as_each_is_by_itself(changed: Any, from_kafka: bool) -> None:
+    """What is alone in its batch meets nothing that is right."""
+    dice = random.Random(3)
+    odd = [ordinary(dice, number) for number in range(3)]
+    records = numbered([each._replace(headers=changed(list(each.headers))) for each in odd])
+    assert_same(read(as_fetched(records) if from_kafka else records), records)
+
+
 def test_times_are_read_as_each_is_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     dice = random.Random(2)
     said = [*TIMES, *(some_time(dice) for _ in range(1_500))]

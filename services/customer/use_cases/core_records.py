@@ -81,7 +81,7 @@ class RecordReader:
         columns = RecordColumns.of(records)
         event_id, source = columns.header("ce_id"), columns.header("ce_source")
         plain = columns.are(TransactionPosted) & are_names(columns.buffer, event_id)
-        plain &= source.length <= MAX_ID_LENGTH
+        plain &= (source.length > 0) & (source.length <= MAX_ID_LENGTH)
         yield
         plain &= have_happened(columns.buffer, columns.header("ce_time"), now)
         yield
@@ -152,7 +152,7 @@ def _sources(buffer: bytes, source: Slices, rows: Ints) -> Iterator[tuple[str, I
     at, length = source.at[rows], source.length[rows]
     if not len(rows):
         return
-    first = source.bytes_of(buffer, int(rows[0])) or b""
+    first = buffer[at[0] : at[0] + length[0]]
     if bool((length == len(first)).all()) and Template(first).fits(buffer, at) is None:
         said, of = [first], None
     else:
