@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaPartition
@@ -45,9 +46,8 @@ fetcher.MemoryRecords = _Fetched  # the fetcher takes no class of its own to kee
 
 
 class _Begun(NamedTuple):
-    """A batch that went beyond a limit, the fetch that it is of, and how many of its records are read."""
+    """A batch that went beyond a limit, and how many of its records are read."""
 
-    fetched: Any
     batch: KafkaBatch | OldBatch
     read: int
     next_offset: int
@@ -71,7 +71,8 @@ class FetchedRecords:
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
         self._fetcher = consumer._fetcher
-        self._begun: dict[KafkaPartition, _Begun] = {}
+        self._begun: WeakKeyDictionary[FetchResult, _Begun] = WeakKeyDictionary()
+        """By the fetch that it is of: a partition that is lost leaves nothing behind."""
         self._layouts = HeaderLayouts()
         self._being_read: _Taken | None = None
 
@@ -114,7 +115,7 @@ class FetchedRecords:
             self._done_with(partition)
             fetched.check_raise()
             return None
-        begun = self._begun.pop(partition, None)
+        begun = self._begun.pop(fetched, None)
         if not fetched.check_assignment(partition):
             self._done_with(partition)
             return None
@@ -122,7 +123,7 @@ class FetchedRecords:
         unread._records_iterator = None  # unused here, it holds what was fetched until a collection
         batches: list[KafkaBatch | OldBatch] = []
         read = 0
-        if begun is not None and begun.fetched is fetched:
+        if begun is not None:
             batches, read, unread.next_fetch_offset = [begun.batch], begun.read, begun.next_offset
         count = sum(batch.size for batch in batches) - read
         while count < limit and unread._records.has_next():
@@ -140,10 +141,10 @@ class FetchedRecords:
             count += batch.size
         if count > limit:
             taken = batches[-1].size - (count - limit)
-            self._begun[partition] = _Begun(fetched, batches[-1], taken, unread.next_fetch_offset)
+            self._begun[fetched] = _Begun(batches[-1], taken, unread.next_fetch_offset)
             unread.next_fetch_offset = batches[-1].records(partition)[taken - 1].offset + 1
         fetched._update_position()
-        if partition in self._begun or unread._records.has_next():
+        if fetched in self._begun or unread._records.has_next():
             self._fetcher._records.move_to_end(partition)  # the others have their turn first
         else:
             self._done_with(partition)

@@ -1,5 +1,6 @@
 """What aiokafka fetched is taken from it record by record, in order, and only what counts."""
 
+import weakref
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from shared.messaging.kafka import create_topics
 from shared.messaging.kafka_batches import KafkaBatch
 from shared.messaging.kafka_connection import KafkaConnection
 from shared.messaging.kafka_records import FetchedRecords, _next_batch
+from tests.messaging.line import eventually
 
 pytestmark = pytest.mark.kafka
 
@@ -100,6 +102,20 @@ async def test_what_a_limit_left_is_forgotten_when_the_position_moves(
     assert await take(fetched, partition, limit=4) == [0, 1, 2, 3]
     consumer.seek(partition, 2)
     assert await take(fetched, partition, limit=3) == [2, 3, 4]
+
+
+async def test_what_a_limit_left_goes_with_its_partition(
+    kafka_bootstrap: str, partition: KafkaPartition, consumer: AIOKafkaConsumer
+) -> None:
+    """Else whoever loses partitions keeps a fetch of each."""
+    async with AIOKafkaProducer(bootstrap_servers=kafka_bootstrap) as producer:
+        await append(producer, partition, *range(10))
+    consumer.seek(partition, 0)
+    fetched = FetchedRecords(consumer)
+    assert await take(fetched, partition, limit=4) == [0, 1, 2, 3]
+    fetch = weakref.ref(consumer._fetcher._records[partition])
+    consumer.assign([partition._replace(partition=1)])
+    await eventually(lambda: fetch() is None, 5.0)
 
 
 async def test_only_the_partitions_asked_for_are_taken_each_in_its_turn(
