@@ -52,8 +52,11 @@ _NEWS = text("select topic, partition, earliest_offset, next_offset from topic_p
 _READ = text(
     "select w.topic, w.partition, r.* from unnest(cast(:topics as text[]), cast(:partitions as integer[]),"
     " cast(:offsets as bigint[])) as w (topic, partition, first)"
-    ' cross join lateral (select "offset", key, value, headers from record r where r.topic = w.topic'
-    ' and r.partition = w.partition and r."offset" >= w.first order by r."offset" limit :limit) r'
+    ' cross join lateral (select "offset", key, value, headers from ('
+    'select *, sum(octet_length(value)) over (order by "offset" rows between unbounded preceding and 1 preceding)'
+    ' as bytes_before from (select "offset", key, value, headers from record r where r.topic = w.topic and r.partition = w.partition'
+    ' and r."offset" >= w.first order by r."offset" limit :limit) as oldest) as read'
+    ' where coalesce(bytes_before, 0) < :bytes order by "offset") r'
 )
 _FORGET = text(
     'with past as (select topic, partition, max("offset") + 1 as earliest from record'
@@ -149,6 +152,7 @@ class EmbeddedLog:
 class EmbeddedSource:
     """Reads all partitions of its topics; a group has one member."""
 
+    MOST_BYTES = 8 * 2**20  # of each partition's values in a batch, and one record's at the least
     POLL_SECONDS = 0.25  # how soon another process's records are seen
 
     def __init__(self, log: EmbeddedLog) -> None:
@@ -203,6 +207,7 @@ class EmbeddedSource:
             "partitions": [at.partition for at in wanted[:limit]],
             "offsets": [self._offsets[at] for at in wanted[:limit]],
             "limit": limit if sum(unread.values()) <= limit else max(1, limit // len(wanted)),
+            "bytes": self.MOST_BYTES,
         }
         read: dict[TopicPartition, list[Record]] = {}
         async with self._log.engine.connect() as connection:

@@ -25,13 +25,16 @@ log = structlog.get_logger(__name__)
 _LOCK = 0x6272_6C72  # "brlr": one relay per database
 _READ = text(
     "select id, event_id, type, topic, key, partition, payload, occurred_at, traceparent from"
-    " (select *, bool_and(xid < pg_snapshot_xmin(pg_current_snapshot())) over (order by id) as settled"
-    " from (select * from outbox order by id limit :limit) as oldest) as read where settled order by id"
+    " (select *, bool_and(xid < pg_snapshot_xmin(pg_current_snapshot())) over up_to as settled,"
+    " sum(octet_length(payload)) over up_to - octet_length(payload) as bytes_before"
+    " from (select * from outbox order by id limit :limit) as oldest window up_to as (order by id)) as read"
+    " where settled and bytes_before < :bytes order by id"
 )
 _DELETE = text("delete from outbox where id = any(:ids)")
 
 
 class Relay:
+    MOST_BYTES = 16 * 2**20  # of payloads in hand, and one event's at the least
     STANDBY_SECONDS = 1.0  # between attempts to take over from the relay that sends
     LOOK_SECONDS = 0.2  # between looks for what other processes wrote
     ANSWER_SECONDS = 30.0  # of the database: who is silent for so long, on a connection half open, is asked anew
@@ -87,7 +90,7 @@ class Relay:
     async def relay_once(self, connection: AsyncConnection) -> int:
         """Sends and deletes one batch; returns how many it was."""
         async with asyncio.timeout(self.ANSWER_SECONDS):
-            rows = (await connection.execute(_READ, {"limit": self._batch})).all()
+            rows = (await connection.execute(_READ, {"limit": self._batch, "bytes": self.MOST_BYTES})).all()
         if not rows:
             return 0
         reached(CrashPoint.OUTBOX_READ)
