@@ -52,11 +52,11 @@ _NEWS = text("select topic, partition, earliest_offset, next_offset from topic_p
 _READ = text(
     "select w.topic, w.partition, r.* from unnest(cast(:topics as text[]), cast(:partitions as integer[]),"
     " cast(:offsets as bigint[])) as w (topic, partition, first)"
-    ' cross join lateral (select "offset", key, value, headers from ('
-    'select *, sum(octet_length(value)) over (order by "offset" rows between unbounded preceding and 1 preceding)'
-    ' as bytes_before from (select "offset", key, value, headers from record r where r.topic = w.topic and r.partition = w.partition'
-    ' and r."offset" >= w.first order by r."offset" limit :limit) as oldest) as read'
-    ' where coalesce(bytes_before, 0) < :bytes order by "offset") r'
+    ' cross join lateral (select "offset", key, value, headers from (select *,'
+    '  sum(octet_length(value)) over (order by "offset" rows between unbounded preceding and 1 preceding) as before'
+    '  from (select "offset", key, value, headers from record r where r.topic = w.topic'
+    '   and r.partition = w.partition and r."offset" >= w.first order by r."offset" limit :limit) as oldest) as read'
+    ' where coalesce(before, 0) < :bytes order by "offset") r'
 )
 _FORGET = text(
     'with past as (select topic, partition, max("offset") + 1 as earliest from record'

@@ -33,9 +33,8 @@ async def test_a_relay_takes_as_many_bytes_as_it_may_and_one_event_at_the_least(
     monkeypatch.setattr(Relay, "MOST_BYTES", most)
     await embedded.publish(*(survey(number) for number in range(8)))
     counted = Counted(embedded.transport.publisher())
-    async with embedded.relaying(counted):
-        async with embedded.consuming():
-            assert await embedded.until(8)
+    async with embedded.relaying(counted), embedded.consuming():
+        assert await embedded.until(8)
     assert counted.sizes == sizes
 
 
