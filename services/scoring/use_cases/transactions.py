@@ -18,8 +18,9 @@ from services.scoring.domain.aggregates import (
     aggregate,
 )
 from services.scoring.use_cases.arrays import uuid_array
-from services.scoring.use_cases.columns import copy_in, uuid_column
 from services.scoring.use_cases.due import mark_due
+from shared.columns import dates, integers, uuids
+from shared.copying import copy_columns
 from shared.events import Delivery
 from shared.events.corebanking import TransactionKind
 from shared.events.customer import TransactionsPosted
@@ -125,24 +126,24 @@ def _columns(
 
 
 async def _upsert(session: AsyncSession, accounts: Sequence[Account], aggregates: DailyAggregates) -> None:
-    customers = uuid_column(b"".join([customer_id.bytes for customer_id, _ in accounts]))
-    account_ids = uuid_column(b"".join([account_id.bytes for _, account_id in accounts]))
+    customers = uuids(b"".join([customer_id.bytes for customer_id, _ in accounts]))
+    account_ids = uuids(b"".join([account_id.bytes for _, account_id in accounts]))
     stated_by = np.stack([aggregates.stated_high, aggregates.stated_low], axis=1).astype(">u8").tobytes()
     await session.execute(_STAGING)
-    await copy_in(
+    await copy_columns(
         session,
         "aggregate_staging",
         {
-            "customer_id": ("uuid", customers[aggregates.account]),
-            "account_id": ("uuid", account_ids[aggregates.account]),
-            "booked_on": ("date", aggregates.day),
+            "customer_id": customers.take(aggregates.account),
+            "account_id": account_ids.take(aggregates.account),
+            "booked_on": dates(aggregates.day),
             **{
-                name: ("int8" if name.endswith("_minor") else "int4", sums)
+                name: integers("int8" if name.endswith("_minor") else "int4", sums)
                 for name, sums in zip(SUMS, aggregates.sums, strict=True)
             },
-            "stated_sequence": ("int8", aggregates.stated_sequence),
-            "stated_by": ("uuid", uuid_column(stated_by)),
-            "balance_minor": ("int8", aggregates.balance),
+            "stated_sequence": integers("int8", aggregates.stated_sequence),
+            "stated_by": uuids(stated_by),
+            "balance_minor": integers("int8", aggregates.balance),
         },
     )
     await session.execute(_UPSERT)
