@@ -30,7 +30,7 @@ from shared.columns import Column, words_of
 from shared.copying import execute_with_columns
 from shared.events.customer import TransactionsPosted
 from shared.messaging.outbox import publish_encoded
-from shared.messaging.seen import Hashes, Seen
+from shared.messaging.seen import Hashes, Seen, repeated
 from shared.spare_time import in_turns, meanwhile
 
 
@@ -116,7 +116,9 @@ class _Batch:
         """Events whose id came before with the same payload: they have their receipt."""
         self._is_posted = np.zeros(count, np.bool_)
         """Events under a new id of a transaction that was posted before."""
-        self._doubted: Flags | None = None
+        self._met: Flags | None = None
+        self._twice = repeated(transactions.hashes)
+        """Transactions that the batch has more than once, or perhaps has."""
 
     def take(self, accounts: Accounts) -> None:
         """Leaves what names no account that is known, and accounts with anything in another currency."""
@@ -152,35 +154,39 @@ class _Batch:
             ids = {event.event_id.encode() for event in others}
             self._leave(np.array([event_id in ids for event_id in items(event_ids).tolist()], np.bool_))
 
-    def _doubtful(self, seen: Seen | None, hashes: Hashes) -> Flags:
-        """Which may have come before, in this batch or ever."""
+    def _perhaps_met(self, seen: Seen | None, hashes: Hashes) -> Flags:
+        """Which may have come before this batch, and are to be looked up."""
         if seen is None:
             return np.ones(len(hashes), np.bool_)
-        doubtful = seen.doubtful(hashes)
+        met = seen.doubtful(hashes, twice=np.zeros(len(hashes), np.bool_))
         seen.add(hashes)
-        return doubtful
+        return met
 
     async def look_up_events(self, session: AsyncSession, remembered: Remembered | None) -> None:
         """The first of an id counts; a conflict, or what waits under the id, is none of the columns' business."""
         transactions, facts = self._transactions, self._transactions.facts
         hashes, event_ids = transactions.event_hashes, transactions.event_ids
         if event_ids is None:
-            doubtful = np.flatnonzero(await self._doubtful_named(session, remembered))
+            met = await self._named_perhaps_met(session, remembered)
             ids: tuple[Column, ...] = facts.account_id, facts.transaction_id
+            doubtful = np.flatnonzero(met | self._twice)
         else:
             self._leave_named_by_transactions(event_ids)
-            doubtful = np.flatnonzero(self._doubtful(remembered.events if remembered else None, hashes))
+            met = self._perhaps_met(remembered.events if remembered else None, hashes)
             ids = (event_ids,)
+            doubtful = np.flatnonzero(met | repeated(hashes))
         if not len(doubtful):
             return
-        if event_ids is None:
-            asked = {"accounts": facts.account_id.take(doubtful), "ids": facts.transaction_id.take(doubtful)}
+        asked = np.flatnonzero(met)
+        rows: list[tuple[Any, ...]] = []
+        if len(asked) and event_ids is None:
+            named = {"accounts": facts.account_id.take(asked), "ids": facts.transaction_id.take(asked)}
             given = {"source": transactions.source, "prefix": PREFIX}
-            rows = await execute_with_columns(session, _NAMED_RECEIPTS, asked, **given)
-        else:
-            asked = {"ids": event_ids.take(doubtful)}
-            rows = await execute_with_columns(session, _RECEIPTS, asked, source=transactions.source)
-        known = {int(doubtful[place]): (fingerprint, settled) for place, fingerprint, settled in rows}
+            rows = await execute_with_columns(session, _NAMED_RECEIPTS, named, **given)
+        elif len(asked) and event_ids is not None:
+            named = {"ids": event_ids.take(asked)}
+            rows = await execute_with_columns(session, _RECEIPTS, named, source=transactions.source)
+        known = {int(asked[place]): (fingerprint, settled) for place, fingerprint, settled in rows}
         wrong = np.zeros(len(hashes), np.bool_)
         first: dict[tuple[bytes, ...], int] = {}
         for at, *identity, fingerprint in self._more_than_once(doubtful, known, hashes, *ids):
@@ -195,24 +201,24 @@ class _Batch:
                     wrong[at] = True
         self._leave(wrong)
 
-    async def _doubtful_named(self, session: AsyncSession, remembered: Remembered | None) -> Flags:
-        """Of events that are named by their transactions: those whose transactions are doubted, or that wait."""
-        facts, doubtful = self._transactions.facts, self._doubtful_transactions(remembered)
-        if doubtful.all():
-            return doubtful
+    async def _named_perhaps_met(self, session: AsyncSession, remembered: Remembered | None) -> Flags:
+        """Of events that are named by their transactions: those whose transactions are, or that wait."""
+        facts, met = self._transactions.facts, self._transactions_perhaps_met(remembered)
+        if met.all():
+            return met
         waiting = await unsettled(session, self._transactions.source)
         if waiting is None:
-            return np.ones(len(doubtful), np.bool_)
+            return np.ones(len(met), np.bool_)
         if not waiting:
-            return doubtful
+            return met
         named = {(which.account_id.encode(), which.transaction_id.encode()) for which in waiting}
         came = zip(items(facts.account_id).tolist(), items(facts.transaction_id).tolist(), strict=True)
-        return doubtful | np.array([each in named for each in came], np.bool_)
+        return met | np.array([each in named for each in came], np.bool_)
 
-    def _doubtful_transactions(self, remembered: Remembered | None) -> Flags:
-        if self._doubted is None:
-            self._doubted = self._doubtful(remembered.transactions if remembered else None, self._transactions.hashes)
-        return self._doubted
+    def _transactions_perhaps_met(self, remembered: Remembered | None) -> Flags:
+        if self._met is None:
+            self._met = self._perhaps_met(remembered.transactions if remembered else None, self._transactions.hashes)
+        return self._met
 
     def _leave_named_by_transactions(self, event_ids: Column) -> None:
         """Those whose receipts may be in the ledger."""
@@ -235,15 +241,18 @@ class _Batch:
         transactions, facts = self._transactions, self._transactions.facts
         hashes = transactions.hashes
         asks = ~self.came_before & self.is_plain
-        doubtful = np.flatnonzero(self._doubtful_transactions(remembered) & asks)
+        met = self._transactions_perhaps_met(remembered) & asks
+        doubtful, asked = np.flatnonzero(met | (self._twice & asks)), np.flatnonzero(met)
         if not len(doubtful):
             return
-        asked = {
-            "accounts": Column("uuid", self._accounts.account_id[self._account_of[self._named[doubtful]]]),
-            "ids": facts.transaction_id.take(doubtful),
-        }
-        posted = await execute_with_columns(session, _POSTINGS, asked)
-        known = {int(doubtful[place]): fingerprint for place, fingerprint in posted}
+        posted: list[tuple[Any, ...]] = []
+        if len(asked):
+            named = {
+                "accounts": Column("uuid", self._accounts.account_id[self._account_of[self._named[asked]]]),
+                "ids": facts.transaction_id.take(asked),
+            }
+            posted = await execute_with_columns(session, _POSTINGS, named)
+        known = {int(asked[place]): fingerprint for place, fingerprint in posted}
         wrong = np.zeros(len(hashes), np.bool_)
         first: dict[tuple[bytes, bytes], int] = {}
         ids = facts.account_id, facts.transaction_id
