@@ -1,12 +1,11 @@
 """Loading a bank's history into the customer service's database, file by file, as `branchline backfill` does."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from time import perf_counter
-from typing import NamedTuple, Protocol
+from typing import Protocol
 from uuid import UUID
 
 import msgspec
@@ -15,10 +14,10 @@ from psycopg.errors import UniqueViolation
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from feeds.files.facts import Chunk, Envelope, Fact, Item, Misfit, PostedColumns, PostedRows
 from feeds.files.layout import File, Layout, short_name
 from feeds.files.reading import chunks, content_of
-from feeds.rows import FeedRefused, RowFault
+from feeds.rows import FeedRefused
+from services.backfill_parts import Ahead, Part, Receiving
 from services.customer.use_cases.backfill import (
     FileChanged,
     LoadedElsewhere,
@@ -33,26 +32,11 @@ from services.customer.use_cases.backfill import (
     progress_of,
 )
 from services.customer.use_cases.ingestion import Rules
-from services.customer.use_cases.receiving import (
-    Received,
-    Remembered,
-    Unreadable,
-    read_cloud_event,
-    receive,
-    receive_fact,
-)
-from services.customer.use_cases.transaction_columns import (
-    Facts,
-    Transactions,
-    transactions_of,
-    transactions_of_facts,
-)
-from services.customer.use_cases.transaction_ids import can_name
+from services.customer.use_cases.receiving import Remembered
 from services.customer.use_cases.upkeep import release_all_due
 from shared.audit.unattended import reach, working_at
 from shared.clock import Clock, system_clock
 from shared.database import Database
-from shared.messaging.dead_letters import HANDLER_FAILED
 from shared.messaging.faults import backoff, is_transient, name_of
 
 log = structlog.get_logger(__name__)
@@ -103,7 +87,7 @@ class Terms:
     """
 
     rules: Rules
-    rows: int = 100_000
+    rows: int = 300_000
     most_parked: int = 1_000
     again: bool = False
     patience_seconds: float = 300.0
@@ -132,7 +116,9 @@ async def still_held(database: Database) -> int:
 
 class _Loading:
     SLOW_SECONDS = 4.0
-    LEAST, FIRST = 100, 20_000
+    LEAST, FIRST = 100, 100_000
+    BLOCK = 50_000
+    """Rows that are read at once: several go into one transaction."""
     ATTEMPTS = 3
 
     def __init__(
@@ -149,7 +135,8 @@ class _Loading:
         self._layout = layout
         self._terms = terms
         self._watcher = watcher
-        self._most = min(self.FIRST, terms.rows)
+        self._receiving = Receiving(layout.source or "", terms.clock)
+        self._ahead = Ahead(file.path.name, self._receiving, terms.clock, min(self.FIRST, terms.rows))
         self._remembered = remembered
 
     async def load(self) -> Loaded:
@@ -201,34 +188,20 @@ class _Loading:
                     await connection.invalidate()  # closes it, and the lock ends with it
 
     async def _read(self, position: int) -> None:
-        """Loads what follows `position`; the next chunk is read while this one is written."""
-        source: Iterator[Chunk] = chunks(self._file, self._layout, position, self._terms.rows)
-        coming = asyncio.create_task(asyncio.to_thread(self._next, source))
+        """Loads what follows `position`; the next part is read and received while this one is written."""
+        parts = self._ahead.parts(chunks(self._file, self._layout, position, min(self.BLOCK, self._terms.rows)))
+        coming = asyncio.create_task(asyncio.to_thread(next, parts, None))
         try:
-            while (read := await coming) is not None:
-                coming = asyncio.create_task(asyncio.to_thread(self._next, source))
-                whole, share = read
-                await self._load_chunk(whole, share)
+            while (part := await coming) is not None:
+                coming = asyncio.create_task(asyncio.to_thread(next, parts, None))
+                await self._load(part)
                 await self._release()
-                position = whole.end
+                position = part.end
         finally:
             coming.cancel()
             await asyncio.gather(coming, return_exceptions=True)
         async with self._database.transaction() as session:
             await finish_backfill(session, self._id, position, self._terms.clock())
-
-    def _next(self, source: Iterator[Chunk]) -> "tuple[_Part, float] | None":
-        """The next chunk, received by columns if it may be loaded as a whole; and the file's share up to it."""
-        chunk = next(source, None)
-        if chunk is None:
-            return None
-        received = None
-        if len(chunk.items) <= self._most:
-            try:
-                received = self._by_columns(chunk.items, self._terms.clock())
-            except Exception as fault:  # noqa: BLE001, RUF100 - it fails again where it is loaded, which looks for the row
-                log.warning("preparing_fails", file=self._file.path.name, fault=name_of(fault))
-        return _Part(chunk.first, chunk.items, received), chunk.share
 
     async def _release(self) -> None:
         """Applies what waited for the rows just loaded, some in each transaction."""
@@ -250,9 +223,9 @@ class _Loading:
         self._watcher.waits(self._file, name_of(fault))
         await asyncio.sleep(seconds)
 
-    async def _load_chunk(self, whole: "_Part", share: float) -> None:
-        """In one transaction, or in parts: when one is slow, or to find the row that fails."""
-        left = _parts(whole, self._most)
+    async def _load(self, whole: Part) -> None:
+        """In one transaction, or in several: when one is slow, or to find the row that fails."""
+        left = whole.of_at_most(self._ahead.most)
         delays, failures = backoff(), 0
         waited_from = perf_counter()
         while left:
@@ -273,8 +246,8 @@ class _Loading:
                     if isinstance(fault, _KNOWN_BY_NOW) and failures < self.ATTEMPTS:
                         self._remembered.distrust()
                         continue
-                    if len(part.items) > 1:
-                        left[:1] = part.split(len(part.items) // 2)
+                    if len(part) > 1:
+                        left[:1] = part.halves()
                         failures = 0
                     elif failures >= self.ATTEMPTS:
                         left[0] = part.parked(self._file.path.name, name_of(fault))
@@ -284,12 +257,11 @@ class _Loading:
                     continue
             left.pop(0)
             failures, delays, waited_from = 0, backoff(), perf_counter()
-            self._watcher.moved(self._file, progress, share)
+            self._watcher.moved(self._file, progress, whole.share)
 
-    async def _commit(self, part: "_Part") -> Progress:
-        received = part.received or self._by_columns(part.items, self._terms.clock())
-        receive_item = self._receiver(received.now)
-        rows = [receive_item(item) for item in received.others if item is not None]
+    async def _commit(self, part: Part) -> Progress:
+        arrivals = self._receiving.arrivals(part)
+        rows = [self._receiving.one(item, arrivals.now) for item in arrivals.others if item is not None]
         began = perf_counter()
         async with self._database.transaction() as session:
             await load_rows(
@@ -300,41 +272,20 @@ class _Loading:
                 next_position=part.end,
                 most_parked=self._terms.most_parked,
                 rules=self._terms.rules,
-                now=received.now,
-                transactions=received.transactions,
+                now=arrivals.now,
+                transactions=[arrivals.transactions] if arrivals.transactions is not None else [],
                 remembered=self._remembered,
             )
             reach(session, (), resource=f"backfill/{self._id}/{part.first}-{part.end}")
             progress = await progress_of(session, self._id)
-        seconds = perf_counter() - began
+        seconds, ahead = perf_counter() - began, self._ahead
         if seconds > self.SLOW_SECONDS:
-            self._most = max(self.LEAST, min(self._most, len(part.items)) // 2)
+            ahead.most = max(self.LEAST, min(ahead.most, len(part)) // 2)
         elif seconds < self.SLOW_SECONDS / 2:
-            self._most = min(self._terms.rows, self._most * 2)
+            ahead.most = min(self._terms.rows, ahead.most * 2)
         return progress
 
-    def _by_columns(self, items: Sequence[Item | None], now: datetime) -> "_Received":
-        if not isinstance(items, (PostedRows, PostedColumns)):
-            return _Received([], items, now)
-        first, receive_item = items.lines[0], self._receiver(now)
-        by_line = items.lines if items.lines != range(first, first + len(items)) else None
-
-        def receive_line(line: int) -> Received:
-            received = receive_item(items[line - first if by_line is None else by_line.index(line)])
-            assert isinstance(received, Received), "it has an id"
-            return received
-
-        source = self._layout.source or ""
-        if isinstance(items, PostedColumns):
-            facts = Facts(*items.columns)  # type: ignore[arg-type] # in its order
-            transactions, wrong = transactions_of_facts(source, items.lines, facts, now, receive_line)
-            return _Received([transactions] if transactions else [], [items[at] for at in wrong], now)
-        accounts, ids = items.columns["account_id"], items.columns["transaction_id"]
-        event_ids = None if can_name(accounts, ids) else items.event_ids
-        transactions, wrong = transactions_of(source, items.lines, event_ids, items.columns, now, receive_line)
-        return _Received([transactions] if transactions else [], [items[at] for at in wrong], now)
-
-    async def _where_it_is(self, part: "_Part") -> Progress | None:
+    async def _where_it_is(self, part: Part) -> Progress | None:
         """Of a part whose commit got no answer: how far the file is if it was done, None if it was not."""
         try:
             async with self._database.transaction() as session:
@@ -344,27 +295,6 @@ class _Loading:
                 return None
             raise
         return progress if progress.position == part.end else None
-
-    def _receiver(self, now: datetime) -> Callable[[Item], Received | Unreadable]:
-        source = self._layout.source or ""
-
-        def received(item: Item) -> Received | Unreadable:
-            kind = type(item)
-            if kind is Fact:
-                assert isinstance(item, Fact)
-                return receive_fact(
-                    source, item.event_id, item.occurred_at or now, item.event, received_at=now, line=item.line
-                )
-            match item:
-                case Envelope():
-                    return read_cloud_event(item.payload, received_at=now, line=item.line)
-                case Misfit():
-                    return receive(source, item.event_id, item.type, now, item.data, received_at=now, line=item.line)
-                case RowFault():
-                    return Unreadable(item.code, "", item.detail, item.line)
-            raise TypeError(kind)
-
-        return received
 
     def _refusal(self, fault: TooManyParked | LoadedElsewhere) -> BackfillFailed:
         name = self._file.path
@@ -379,37 +309,3 @@ class _Loading:
             f"{name}: more than {self._terms.most_parked:,} rows are wrong, which --most-parked allows."
             f" Nothing of the last {len(rows):,} is kept; what was loaded before stays.\n" + "\n".join(shown)
         )
-
-
-class _Received(NamedTuple):
-    """Records that were received by columns, and the others; and when."""
-
-    transactions: list[Transactions]
-    others: Sequence[Item | None]
-    now: datetime
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Records of a file, after its `first`; `received` where that was done ahead."""
-
-    first: int
-    items: Sequence[Item | None]
-    received: _Received | None = None
-
-    @property
-    def end(self) -> int:
-        return self.first + len(self.items)
-
-    def split(self, at: int) -> "list[_Part]":
-        return [_Part(self.first, self.items[:at]), _Part(self.first + at, self.items[at:])]
-
-    def parked(self, file: str, fault: str) -> "_Part":
-        return _Part(self.first, [item and RowFault(file, item.line, HANDLER_FAILED, fault) for item in self.items])
-
-
-def _parts(part: _Part, most: int) -> list[_Part]:
-    parts = [part]
-    while len(parts[-1].items) > most:
-        parts += parts.pop().split(most)
-    return parts

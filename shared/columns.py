@@ -153,6 +153,14 @@ def padded(texts: Column) -> Column:
     return _even(Column(texts.type, np.array(texts.values, f"S{width}").view(f"V{width}"), texts.lengths))
 
 
+def stacked(columns: Sequence[Column]) -> Column:
+    """One after the other, of columns that are arrays; as wide as the widest."""
+    width = max(column.width for column in columns)
+    values = np.concatenate([cast("Array", column.values).astype(f"V{width}") for column in columns])
+    lengths = [np.full(len(c.values), c.width, np.int32) if c.lengths is None else c.lengths for c in columns]
+    return _even(Column(columns[0].type, values, np.concatenate(lengths)))
+
+
 def texts_at(buffer: bytes, at: Array, length: Array) -> Column:
     """The texts that lie in a buffer, which goes on behind them for as long as the longest is; -1 for null."""
     width = max(1, int(length.max(initial=0)))

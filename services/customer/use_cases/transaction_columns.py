@@ -1,6 +1,7 @@
 """Transactions that were posted, by columns: nearly all that a core sends, without an object for each."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from services.customer.use_cases.receiving import Received, hashes_in, is_name, is_possible
 from shared import json_columns as json
-from shared.columns import Column, choices, nullable_numbers, numbers, padded, texts, words_of
+from shared.columns import Column, choices, nullable_numbers, numbers, padded, stacked, texts, words_of
 from shared.events.corebanking import TransactionPosted
 from shared.json_columns import Part, Written
 from shared.messaging.seen import Hashes, hashes_of_columns
@@ -51,6 +52,21 @@ class Facts(NamedTuple):
     def is_external(self) -> Flags:
         lengths = self.bank.lengths
         return np.ones(len(self.day), np.bool_) if lengths is None else lengths >= 0
+
+    @classmethod
+    def joined(cls, some: "Sequence[Facts]") -> "Facts":
+        return cls(
+            account_id=stacked([each.account_id for each in some]),
+            transaction_id=stacked([each.transaction_id for each in some]),
+            day=np.concatenate([each.day for each in some]),
+            sequence=np.concatenate([each.sequence for each in some]),
+            amount=np.concatenate([each.amount for each in some]),
+            currency=stacked([each.currency for each in some]),
+            kind=stacked([each.kind for each in some]),
+            stated=np.concatenate([each.stated for each in some]),
+            states=np.concatenate([each.states for each in some]),
+            bank=stacked([each.bank for each in some]),
+        )
 
     def part(self, first: int, last: int) -> "Facts":
         return self.take(np.arange(len(self.day))[first:last])
@@ -125,6 +141,33 @@ def making(
     written = json.joined(told)
     return Transactions(
         source, lines, event_ids, facts, named, event_hashes, hashes, fingerprints, written, receive_line
+    )
+
+
+def joined(some: Sequence[Transactions]) -> Transactions:
+    """Batches of one source, one after the other in the order of their lines; all named in the same way."""
+    if len(some) == 1:
+        return some[0]
+    index: dict[str, int] = {}
+    of = [np.array([index.setdefault(name, len(index)) for name in each.named.names])[each.named.of] for each in some]
+    begins = [int(each.lines[0]) for each in some]
+
+    def receive_line(line: int) -> Received:
+        return some[bisect_right(begins, line) - 1].receive_line(line)
+
+    ids = [each.event_ids for each in some if each.event_ids is not None]
+    assert len(ids) in (0, len(some)), "all are named by their transactions, or none is"
+    return Transactions(
+        source=some[0].source,
+        lines=np.concatenate([each.lines for each in some]),
+        event_ids=stacked(ids) if ids else None,
+        facts=Facts.joined([each.facts for each in some]),
+        named=Named(list(index), np.concatenate(of)),
+        event_hashes=np.concatenate([each.event_hashes for each in some]),
+        hashes=np.concatenate([each.hashes for each in some]),
+        fingerprints=np.concatenate([each.fingerprints for each in some]),
+        told=json.joined([each.told for each in some]),
+        receive_line=receive_line,
     )
 
 
