@@ -34,6 +34,10 @@ SETTINGS = (
     "lock_timeout=10s",
     # A process that hangs in a transaction would hold its partition's offset, and every relay's horizon, for ever.
     "idle_in_transaction_session_timeout=60s",
+    # What a process holds that vanished with its machine, as a job's lock, is free in half a minute, and not in hours.
+    "tcp_keepalives_idle=15",
+    "tcp_keepalives_interval=5",
+    "tcp_keepalives_count=3",
 )
 
 REQUESTS_SETTINGS = (
