@@ -3,8 +3,6 @@
 from datetime import date, timedelta
 from uuid import UUID
 
-import pytest
-
 from services.scoring.use_cases.alerts import alert_id_of
 from shared.events.corebanking import ComplaintOutcome
 from shared.events.interaction import Outcome, RetentionOutcomeRecorded
@@ -31,13 +29,6 @@ from tests.scoring.bank import (
     until,
 )
 from tests.scoring.conftest import ScoringOn
-
-
-@pytest.fixture
-async def customer(scoring: ServiceUnderTest) -> UUID:
-    customer_id = new_id()
-    await scoring.deliver([customer_changed(customer_id)])
-    return customer_id
 
 
 def outcome(customer_id: UUID, alert_id: UUID, day: date = TODAY) -> RetentionOutcomeRecorded:

@@ -8,14 +8,7 @@ import pytest
 from shared.events.corebanking import AccountKind, TransactionKind
 from shared.ids import new_id
 from tests.harness import ServiceUnderTest, head_office
-from tests.scoring.bank import account_changed, customer_changed, days_ago, posted, read, transaction
-
-
-@pytest.fixture
-async def customer(scoring: ServiceUnderTest) -> UUID:
-    customer_id = new_id()
-    await scoring.deliver([customer_changed(customer_id)])
-    return customer_id
+from tests.scoring.bank import account_changed, days_ago, posted, read, transaction
 
 
 async def days_of(scoring: ServiceUnderTest, customer_id: UUID, **params: Any) -> list[dict[str, Any]]:

@@ -3,8 +3,6 @@
 from datetime import date, timedelta
 from uuid import UUID
 
-import pytest
-
 from shared.auth.principal import Principal
 from shared.events.corebanking import AccountKind, ComplaintOutcome, LifeEventKind, TransactionKind
 from shared.events.customer import DayClosed, LifeEventReported
@@ -30,13 +28,6 @@ from tests.scoring.bank import (
     transaction,
     until,
 )
-
-
-@pytest.fixture
-async def customer(scoring: ServiceUnderTest) -> UUID:
-    customer_id = new_id()
-    await scoring.deliver([customer_changed(customer_id)])
-    return customer_id
 
 
 async def test_a_score_names_its_reasons_in_words_at_the_close_of_the_day(

@@ -10,7 +10,7 @@ import pytest
 from services.notification.use_cases.attempts import Attempts
 from shared.database import Database
 from shared.events.notification import AlertDelivered
-from shared.mail_sink import smtp_sink
+from shared.mail_sink import kept_mails, smtp_sink
 from shared.settings import Environment
 from tests.harness import ServiceUnderTest
 from tests.notification.bank import (
@@ -24,10 +24,6 @@ from tests.notification.bank import (
     told,
 )
 from tests.notification.relay import ScriptedRelay, mailing, relaying, send_mails, telling
-
-
-def files(folder: Path) -> list[Path]:
-    return list(folder.iterdir())
 
 
 @pytest.mark.parametrize("where", ["on_recipient", "on_data"])
@@ -133,7 +129,7 @@ async def test_a_sender_that_dies_after_the_mail_was_taken_leaves_one_mail_in_th
             patched.setattr(Attempts, "record", die)
             with pytest.raises(Killed):
                 await send_mails(notification)
-        assert len(files(tmp_path)) == 1
+        assert len(kept_mails(tmp_path)) == 1
         assert (await mail_of(notification, raised))["state"] == "pending"
         await send_mails(notification)
         assert (await mail_of(notification, raised))["attempts"] == 1, "the lease of the dead is not over"
@@ -141,7 +137,7 @@ async def test_a_sender_that_dies_after_the_mail_was_taken_leaves_one_mail_in_th
         await send_mails(notification)
         delivery = await mail_of(notification, raised)
         assert (delivery["state"], delivery["attempts"]) == ("delivered", 2)
-        assert len(files(tmp_path)) == 1
+        assert len(kept_mails(tmp_path)) == 1
 
 
 async def test_an_absent_relay_costs_one_mail_an_attempt_and_the_others_wait(database: Database, watch: Watch) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from shared.database import Database
 from shared.events.notification import AlertDelivered, Channel
-from shared.mail_sink import smtp_sink
+from shared.mail_sink import kept_mails, smtp_sink
 from shared.settings import Environment
 from tests.notification.bank import (
     Watch,
@@ -23,10 +23,6 @@ from tests.notification.bank import (
 from tests.notification.relay import ScriptedRelay, body, mailing, parse, send_mails
 
 
-def files(folder: Path) -> list[Path]:
-    return list(folder.iterdir())
-
-
 async def test_a_mail_tells_the_number_the_reasons_and_a_link_and_no_name(
     database: Database, watch: Watch, tmp_path: Path
 ) -> None:
@@ -36,11 +32,11 @@ async def test_a_mail_tells_the_number_the_reasons_and_a_link_and_no_name(
     ):
         raised = await told(notification)
         await send_mails(notification)
-        (file,) = files(tmp_path)
+        (kept,) = kept_mails(tmp_path)
         delivery = await mail_of(notification, raised)
         assert (delivery["state"], delivery["attempts"]) == ("delivered", 1)
         assert delivery["delivered_at"] == "2026-11-24T09:30:00Z"
-        mail = parse(file.read_bytes())
+        mail = parse(kept.path.read_bytes())
         assert mail["To"] == "m1@bank.example"
         assert mail["From"] == "alerts@bank.example"
         assert mail["Subject"] == "Customer 10004217 may leave: 65 points"
