@@ -123,7 +123,7 @@ class Receiving:
             return received
 
         if isinstance(items, PostedColumns):
-            facts = Facts(*items.columns)  # type: ignore[arg-type] # in its order
+            facts = Facts(**items.columns._asdict())
             transactions, wrong = transactions_of_facts(self._source, items.lines, facts, now, receive_line)
         else:
             accounts, ids = items.columns["account_id"], items.columns["transaction_id"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from functools import partial
 from hashlib import sha256
-from typing import Any, TypeAlias, overload
+from typing import Any, NamedTuple, TypeAlias, overload
 
 import msgspec
 import numpy as np
@@ -92,11 +92,25 @@ class PostedRows(Sequence["Item | None"]):
         return Fact(self.lines[index], id_of(event.TYPE, event.account_id, event.transaction_id), None, event)
 
 
+class PostedValues(NamedTuple):
+    """Texts as arrays, days as ordinals, 0 for a balance that is not stated; `states` is where one is."""
+
+    account_id: Column
+    transaction_id: Column
+    day: Array
+    sequence: Array
+    amount: Array
+    currency: Column
+    kind: Column
+    stated: Array
+    states: Array
+    bank: Column
+
+
 class PostedColumns(Sequence["Item | None"]):
     """As PostedRows, of transactions that are named by their ids, and without an object for any of their values."""
 
-    def __init__(self, lines: range, columns: tuple[Column | Array, ...]) -> None:
-        """Account and transaction id, day, sequence, amount, currency, kind, balance, where there is one, and bank."""
+    def __init__(self, lines: range, columns: PostedValues) -> None:
         self.lines = lines
         self.columns = columns
 
@@ -110,23 +124,23 @@ class PostedColumns(Sequence["Item | None"]):
     def __getitem__(self, index: int | slice) -> "Fact | PostedColumns":
         if isinstance(index, slice):
             which = np.arange(len(self))[index]
-            some = [each.take(which) if isinstance(each, Column) else each[which] for each in self.columns]
-            return PostedColumns(self.lines[index], tuple(some))
-        account_id, transaction_id, day, sequence, amount, currency, kind, stated, states, bank = (
+            some = (each.take(which) if isinstance(each, Column) else each[which] for each in self.columns)
+            return PostedColumns(self.lines[index], PostedValues._make(some))
+        one: Any = PostedValues._make(
             _text_of(each, index) if isinstance(each, Column) else each[index].item() for each in self.columns
         )
         event = TransactionPosted(
-            account_id=account_id,
-            transaction_id=transaction_id,
-            booked_on=date.fromordinal(day),
-            sequence=sequence,
-            amount_minor=amount,
-            currency=currency,
-            kind=TransactionKind(kind),
-            balance_after_minor=stated if states else None,
-            counterparty_bank=bank,
+            account_id=one.account_id,
+            transaction_id=one.transaction_id,
+            booked_on=date.fromordinal(one.day),
+            sequence=one.sequence,
+            amount_minor=one.amount,
+            currency=one.currency,
+            kind=TransactionKind(one.kind),
+            balance_after_minor=one.stated if one.states else None,
+            counterparty_bank=one.bank,
         )
-        return Fact(self.lines[index], id_of(event.TYPE, account_id, transaction_id), None, event)
+        return Fact(self.lines[index], id_of(event.TYPE, event.account_id, event.transaction_id), None, event)
 
 
 def _text_of(column: Column, index: int) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feeds.files.cells import Each
-from feeds.files.facts import PostedColumns
+from feeds.files.facts import PostedColumns, PostedValues
 from feeds.files.layout import Amounts, Layout
 from shared.byte_slices import SLACK
 from shared.columns import Column, chosen, texts_at
@@ -122,8 +122,11 @@ class PlainRows:
         amount, there = self._numbers("amount_minor", buffer, cells, count)
         if not there.all():
             raise _Unusual
-        columns = (account_id, transaction_id, ordinals, sequence, amount, currency, kind, stated, states)
-        return PostedColumns(lines, (*columns, self._bank(buffer, cells, count)))
+        bank = self._bank(buffer, cells, count)
+        values = PostedValues(
+            account_id, transaction_id, ordinals, sequence, amount, currency, kind, stated, states, bank
+        )
+        return PostedColumns(lines, values)
 
     def _cells(self, buffer: bytes, count: int) -> dict[str, _Where]:
         said = np.frombuffer(buffer, np.uint8)

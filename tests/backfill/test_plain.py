@@ -66,7 +66,7 @@ def test_plain_rows_become_the_same_transactions_as_their_cells() -> None:
     by_cells = columns_of().read(list(csv.reader(table(rows).splitlines()))[1:], range(2, 2 + len(rows)))
     assert isinstance(by_cells, PostedRows)
     expected, wrong = transactions_of("core", by_cells.lines, None, by_cells.columns, NOW, nobody_asks)
-    made, same = transactions_of_facts("core", found.lines, Facts(*found.columns), NOW, nobody_asks)  # type: ignore[arg-type] # in its order
+    made, same = transactions_of_facts("core", found.lines, Facts(**found.columns._asdict()), NOW, nobody_asks)
     assert same == wrong == list(range(4, len(rows), 9))
     assert expected is not None
     assert made is not None
