@@ -79,4 +79,6 @@ class Handlers:
         cause = deliveries[-1]
         last_closed = await scoring.score_news(session, cause.partition, self._rules, cause)
         if open_day:
+            if self._rules.open_day(last_closed) is None:
+                last_closed = await scoring.last_closed_by_now(session, cause.partition)
             await alerts.review_open_day(session, last_closed, open_day, self._rules, cause)

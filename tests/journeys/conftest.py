@@ -102,7 +102,7 @@ def today() -> date:
 
 @pytest.fixture(scope="session", params=WAYS)
 async def bank(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bank]:
-    """A bank of one branch and two managers, whose last DAYS are closed; behind a gateway, yesterday."""
+    """A bank of one branch and two managers, whose last DAYS are closed."""
     async with AsyncExitStack() as stack:
         if request.param == "gateway":
             assert URL is not None
@@ -112,8 +112,7 @@ async def bank(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
             kafka = request.getfixturevalue("kafka_bootstrap") if request.param == "kafka" else None
             folder = tmp_path_factory.mktemp("line")
             bank = await stack.enter_async_context(running_bank(postgres, folder, kafka))
-        days = DAYS if bank.line else 1  # no history is loaded behind a gateway
-        closed = [BusinessDayClosed(business_date=today() - timedelta(days=ago)) for ago in range(days, 0, -1)]
+        closed = [BusinessDayClosed(business_date=today() - timedelta(days=ago)) for ago in range(DAYS, 0, -1)]
         staff = [branch("J1"), branch("J2"), manager_recorded("JM1", "J1"), manager_recorded("JM2", "J2")]
         await bank.push([*staff, *closed], ids="bank")
         yield bank

@@ -129,6 +129,12 @@ async def close(scoring: ServiceUnderTest, *days: date) -> None:
             await scoring.deliver([close(business_date=day) for day in days], partition=partition)
 
 
+async def score_backlog(scoring: ServiceUnderTest) -> None:
+    """The job, once."""
+    job = next(job for job in scoring.service.jobs if job.name == "score_backlog")
+    await job.run(scoring.database)
+
+
 async def read(
     scoring: ServiceUnderTest, path: str, principal: Principal | None = None, status: int = 200, **params: Any
 ) -> Any:

@@ -24,6 +24,7 @@ from tests.scoring.bank import (
     read,
     rejected,
     salaries,
+    score_backlog,
     survey,
     transaction,
     until,
@@ -210,12 +211,11 @@ async def test_a_loaded_history_is_scored_when_the_load_pauses(scoring_on: Scori
         await scoring.deliver([survey(customer, days_ago(20), 0)])
         await close(scoring, *until(TODAY, 60))
         assert await points_of(scoring, customer) == 0
-        job = next(job for job in scoring.service.jobs if job.name == "score_backlog")
-        await job.run(scoring.database)
+        await score_backlog(scoring)
         recorded = await scoring.rows("select customer_ids from audit_record where operation = 'job'")
         assert recorded == [([customer],)]
         assert await points_of(scoring, customer) == 50
         (raised,) = await scoring.published(ChurnAlertRaised)
         assert (raised.raised_on, raised.is_historic) == (days_ago(20), True)
-        await job.run(scoring.database)
+        await score_backlog(scoring)
         assert len(await scoring.published(ChurnAlertRaised)) == 1

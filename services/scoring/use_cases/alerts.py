@@ -361,10 +361,9 @@ async def review_open_day(
 
 
 def _open_days(days: Sequence[date], last_closed: date | None, rules: Rules) -> list[date]:
-    """Today, if it is among the days and not closed yet.
+    """Today, if it is among the days and may alert.
 
     What is heard of an earlier day waits for that day's close: it is late, or history that is being loaded.
     """
-    today = rules.day_of(rules.clock())
-    is_open = last_closed is None or 0 < (today - last_closed).days <= rules.historic_after_days
-    return [today] if today in days and is_open else []
+    today = rules.open_day(last_closed)
+    return [today] if today is not None and today in days else []

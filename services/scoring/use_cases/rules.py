@@ -28,3 +28,9 @@ class Rules:
     def is_news(self, day: date) -> bool:
         """Whether what happened on `day` is still worth telling, and not history being loaded."""
         return (self.day_of(self.clock()) - day).days <= self.historic_after_days
+
+    def open_day(self, last_closed: date | None) -> date | None:
+        """Today, where it may alert before its close: neither closed nor far from the last closed day."""
+        today = self.day_of(self.clock())
+        is_open = last_closed is None or 0 < (today - last_closed).days <= self.historic_after_days
+        return today if is_open else None

@@ -13,9 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.scoring.domain.features import LOOKBACK, measure
 from services.scoring.domain.scorecard import band_of
-from services.scoring.domain.scores import Scores, next_change, score
+from services.scoring.domain.scores import HeldReason, Scores, irrevocable_reasons, next_change, score
 from services.scoring.use_cases.alerts import Case, follow_alerts
 from services.scoring.use_cases.arrays import date_array, uuid_array
+from services.scoring.use_cases.facts import IRREVOCABLE
 from services.scoring.use_cases.reasons import stored
 from services.scoring.use_cases.rules import Rules
 from services.scoring.use_cases.windows import Known, read_known
@@ -39,6 +40,7 @@ TOPICS = sorted(event_type.TOPIC for event_type in (DayClosed, DayReported, inte
 
 # Two topics of a partition may close the same day at the same moment: one of them has to see the other's mark.
 _ONE_AT_A_TIME = text("select pg_advisory_xact_lock(hashtextextended('day marks', :partition))")
+_NO_CLOSE_MEANWHILE = text("select pg_advisory_xact_lock_shared(hashtextextended('day marks', :partition))")
 _MARK = text(
     "insert into day_mark as m (partition, topic, first_closed_on, last_closed_on)"
     " values (:partition, :topic, :first, :last)"
@@ -55,9 +57,17 @@ _CLOSE = text(
     " on conflict (partition) do update set first_closed_on = least(b.first_closed_on, excluded.first_closed_on),"
     " last_closed_on = greatest(b.last_closed_on, excluded.last_closed_on), moved_at = now()"
 )
-_FIRST_CLOSED = text("select first_closed_on from business_day where partition = :partition for update")
+_CLOSED = text("select first_closed_on, last_closed_on from business_day where partition = :partition for update")
 _LAST_CLOSED = text("select last_closed_on from business_day where partition = :partition")
 _ALL_DUE = text("update customer_score set due_on = least(due_on, cast(:day as date)) where partition = :partition")
+# Who is locked was heard of meanwhile, and is looked at by the delivery that waits to see this day closed.
+_DUE_TODAY = text(
+    "update customer_score s set due_on = cast(:last as date) from (select customer_id from customer_score c"
+    " where c.partition = :partition and c.due_on > :last and c.due_on <= :today and exists"
+    " (select from customer_fact f"
+    "  where f.customer_id = c.customer_id and f.began_on = :today and f.kind = any(:kinds))"
+    " for update skip locked) w where s.customer_id = w.customer_id"
+)
 _DUE = text(
     "select s.customer_id, greatest(s.due_on, b.first_closed_on) as due_on, s.told_band,"
     " b.first_closed_on, b.last_closed_on"
@@ -75,7 +85,7 @@ class DayToCome(Exception):
 async def close_days(session: AsyncSession, deliveries: Sequence[Delivery[Close]], rules: Rules) -> None:
     """Notes the days that a topic closed, and scores the customers who are due on those that are complete.
 
-    Unless it is history that is being loaded.
+    Unless it is history that is being loaded. When the bank has caught up, what was heard of today meanwhile may alert.
     """
     partition, topic = deliveries[0].partition, deliveries[0].event.TOPIC
     days = [delivery.event.business_date for delivery in deliveries]
@@ -87,11 +97,16 @@ async def close_days(session: AsyncSession, deliveries: Sequence[Delivery[Close]
     complete = (await session.execute(_MARKS, {"partition": partition, "topics": TOPICS})).one_or_none()
     if complete is None or complete.last < complete.first:
         return
-    first = await session.scalar(_FIRST_CLOSED, {"partition": partition})
+    before = (await session.execute(_CLOSED, {"partition": partition})).one_or_none()
     await session.execute(_CLOSE, {"partition": partition, "first": complete.first, "last": complete.last})
-    if first is not None and complete.first < first:
+    if before is not None and complete.first < before.first_closed_on:
         await session.execute(_ALL_DUE, {"partition": partition, "day": complete.first})
-    await score_news(session, partition, rules, deliveries[-1])
+    today = rules.open_day(complete.last)
+    if today is not None and before is not None and rules.open_day(before.last_closed_on) is None:
+        again = {"partition": partition, "last": complete.last, "today": today, "kinds": sorted(IRREVOCABLE)}
+        await session.execute(_DUE_TODAY, again)
+    if rules.is_news(complete.last):
+        await score_due(session, partition, rules, deliveries[-1])
 
 
 async def score_news(session: AsyncSession, partition: int, rules: Rules, cause: Delivery[Any]) -> date | None:
@@ -99,6 +114,13 @@ async def score_news(session: AsyncSession, partition: int, rules: Rules, cause:
     last: date | None = await session.scalar(_LAST_CLOSED, {"partition": partition})
     if last is not None and rules.is_news(last):
         await score_due(session, partition, rules, cause)
+    return last
+
+
+async def last_closed_by_now(session: AsyncSession, partition: int) -> date | None:
+    """The partition's last closed day, which stays so for this transaction: waits for who is closing others."""
+    await session.execute(_NO_CLOSE_MEANWHILE, {"partition": partition})
+    last: date | None = await session.scalar(_LAST_CLOSED, {"partition": partition})
     return last
 
 
@@ -179,7 +201,8 @@ async def _score(session: AsyncSession, rows: Sequence[Row[Any]], rules: Rules, 
     scored = await _score_days(session, rows, rules)
     changes = [change for customer in range(len(rows)) for change in _changes(scored, customer)]
     await _write(session, scored, changes, cause)
-    await follow_alerts(session, [_case(scored, customer) for customer in range(len(rows))], rules, cause)
+    today = rules.open_day(date.fromordinal(scored.last_day))
+    await follow_alerts(session, [_case(scored, customer, today) for customer in range(len(rows))], rules, cause)
 
 
 async def _score_days(session: AsyncSession, rows: Sequence[Row[Any]], rules: Rules) -> _Scored:
@@ -286,17 +309,27 @@ async def _write(
             publish(session, event, cause=cause, step=f"{row.customer_id} {scored_on} band")
 
 
-def _case(scored: _Scored, customer: int) -> Case:
-    """What alerts need to know of a customer."""
+def _case(scored: _Scored, customer: int, today: date | None) -> Case:
+    """What alerts need to know of a customer; `today` if it may alert before its close."""
     scores, start = scored.scores, scored.start(customer)
+    history = scored.known.histories[customer]
     column = start - scores.first_day
     points = scores.points[customer, column : scored.last_day - scores.first_day + 1]
+    open_day = 0 if today is None else today.toordinal()
     return Case(
         scored.rows[customer].customer_id,
         start,
         points.tolist(),
         int(scores.points[customer, column - 1]),
-        scored.known.histories[customer].left,
+        history.left,
         scored.known.currencies[customer],
-        partial(scores.reasons, customer),
+        partial(_reasons, scored, customer),
+        [open_day] if any(fact.began == open_day and fact.kind in IRREVOCABLE for fact in history.facts) else [],
     )
+
+
+def _reasons(scored: _Scored, customer: int, day: int) -> list[HeldReason]:
+    """The reasons of a day; of one that is open, those that it may alert for."""
+    if day > scored.last_day:
+        return irrevocable_reasons(scored.known.histories[customer], day)
+    return scored.scores.reasons(customer, day)
