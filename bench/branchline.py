@@ -27,7 +27,7 @@ from shared.columns import (
     uuids,
     words_of,
 )
-from shared.copying import copy_columns, execute_with_columns, write_with_columns
+from shared.copying import Encoded, copy_columns, copy_encoded, encode, execute_with_columns, write_with_columns
 from shared.database import Database
 from shared.event_columns import EventReader
 from shared.events.corebanking import TransactionPosted
@@ -146,10 +146,13 @@ class Branchline:
         }
         await turn()
         hashes = hashes_of_columns(accounts, transactions)
+        await turn()
+        twice = repeated(hashes)
+        await turn()
         faults = [Parked(records[at], fault.code, fault.detail) for at, fault in events.faults.items()]
         # By account, so that the index is filled page by page. Numbers are in the order of holders, as aggregates are.
         by_account = in_order(self._account_places[number])
-        return Postings(columns, hashes, repeated(hashes), number, day, amount, by_account, faults)
+        return Postings(columns, hashes, twice, number, day, amount, by_account, faults)
 
     async def post_transactions(self, session: AsyncSession, postings: Postings) -> None:
         """Ledger, aggregates and outbox of a batch, every transaction once."""
@@ -157,13 +160,13 @@ class Branchline:
         await park(session, postings.faults)
         if len(days.day):
             told = await meanwhile(self._aggregate(session, days), self._told(days))
-            await copy_columns(session, "outbox", told)
+            await copy_encoded(session, "outbox", told)
 
     async def _post(self, session: AsyncSession, postings: Postings) -> Days:
         is_new = await self._new(session, postings)
         new = postings.by_account[is_new[postings.by_account]]
-        rows = {name: each.take(new) for name, each in postings.columns.items()}
-        return await meanwhile(copy_columns(session, "posting", rows), self._add_up(postings, new))
+        writing = copy_columns(session, "posting", postings.columns, new)
+        return await meanwhile(writing, self._add_up(postings, new))
 
     async def _add_up(self, postings: Postings, new: Ints) -> Days:
         self._seen.add(postings.hashes)
@@ -198,7 +201,7 @@ class Branchline:
         }
         await write_with_columns(session, _AGGREGATE, columns)
 
-    async def _told(self, days: Days) -> dict[str, Column]:
+    async def _told(self, days: Days) -> Encoded:
         """One event a customer, each a `CustomerActivity`, written without the objects."""
         starts = group_starts(days.holder)
         first = np.zeros(len(days.holder), np.bool_)
@@ -213,7 +216,7 @@ class Branchline:
         told = Written(written.buffer, written.at[starts], np.add.reduceat(written.length, starts)).rows()
         holder = days.holder[starts]
         now = np.full(len(told), int(datetime.now(UTC).timestamp() * 1e6))
-        return {
+        columns = {
             "event_id": uuids(new_ids(len(told))),
             "type": constant(ACTIVITY_TYPE, len(told)),
             "topic": constant(ACTIVITY_TOPIC, len(told)),
@@ -221,6 +224,8 @@ class Branchline:
             "payload": byteas(told),
             "occurred_at": instants(now),
         }
+        await turn()
+        return await encode(columns)
 
     def _written(self, first: Bools, last: Bools, days: Days) -> Written:
         """A day each, with what comes before a customer's first and behind the last."""

@@ -211,11 +211,15 @@ def items_of(array: bytes | None, item: str) -> Array:
     return values
 
 
-def rows_of(columns: Sequence[Column]) -> Iterator[bytes]:
-    """The rows as COPY takes them between HEADER and TRAILER, some at a time."""
-    count = len(columns[0].values)
+def rows_of(columns: Sequence[Column], index: Array | None = None) -> Iterator[bytes]:
+    """The rows as COPY takes them between HEADER and TRAILER, some at a time; of `index`, as `Column.take` has them."""
+    count = len(columns[0].values) if index is None else len(index)
     for first in range(0, count, ROWS_AT_ONCE):
-        yield from _narrow(columns, first, min(first + ROWS_AT_ONCE, count))
+        last = min(first + ROWS_AT_ONCE, count)
+        if index is None:
+            yield from _narrow([column.part(first, last) for column in columns])
+        else:
+            yield from _narrow([column.take(index[first:last]) for column in columns])
 
 
 def array_of(column: Column, oid: int) -> bytes:
@@ -226,18 +230,17 @@ def array_of(column: Column, oid: int) -> bytes:
     return b"".join([np.array([1, has_nulls, oid, count, 1], ">i4").tobytes(), *items])
 
 
-def _narrow(columns: Sequence[Column], first: int, last: int) -> Iterator[bytes]:
+def _narrow(parts: Sequence[Column]) -> Iterator[bytes]:
     """Halves the rows until a wide one among them does not make all of them too wide."""
-    parts = [column.part(first, last) for column in columns]
+    count = len(parts[0].values)
     if len(parts) > 1 and isinstance(parts[-1].values, list) and all(part.lengths is None for part in parts[:-1]):
         yield _with_last(parts[:-1], parts[-1])
         return
-    if last - first > 1 and (last - first) * sum(part.width for part in parts) > BYTES_AT_ONCE:
-        middle = (first + last) // 2
-        yield from _narrow(columns, first, middle)
-        yield from _narrow(columns, middle, last)
+    if count > 1 and count * sum(part.width for part in parts) > BYTES_AT_ONCE:
+        yield from _narrow([part.part(0, count // 2) for part in parts])
+        yield from _narrow([part.part(count // 2, count) for part in parts])
     else:
-        yield _laid_out(parts, len(columns))
+        yield _laid_out(parts, len(parts))
 
 
 def _with_last(columns: Sequence[Column], last: Column) -> bytes:

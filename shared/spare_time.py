@@ -45,6 +45,7 @@ class SpareTime:
 
 _of_consumer: ContextVar[SpareTime | None] = ContextVar("of_consumer", default=None)
 _made_ahead: ContextVar[bool] = ContextVar("made_ahead", default=False)
+_first_long_wait: ContextVar[asyncio.Event | None] = ContextVar("first_long_wait", default=None)
 
 
 def use(spare_time: SpareTime) -> None:
@@ -60,6 +61,8 @@ def make_ahead() -> None:
 @contextmanager
 def long_wait() -> Iterator[None]:
     """For some milliseconds, for PostgreSQL."""
+    if (first := _first_long_wait.get()) is not None:
+        first.set()
     spare_time = _of_consumer.get()
     if spare_time is None:
         yield
@@ -88,12 +91,25 @@ async def in_turns(steps: Generator[None, None, T]) -> T:
 
 
 async def meanwhile(writing: Coroutine[None, None, None], making: Coroutine[None, None, T]) -> T:
-    """What `making` returns, while PostgreSQL takes what is `writing`; both have ended when it returns or raises."""
-    written = asyncio.ensure_future(writing)
+    """What `making` returns, while PostgreSQL takes what is `writing`; both have ended when it returns or raises.
+
+    It is made in the long waits of what is writing, for which PostgreSQL does not wait.
+    """
+    waits = asyncio.Event()
+
+    async def write() -> None:
+        _first_long_wait.set(waits)
+        try:
+            await writing
+        finally:
+            waits.set()
+
+    written = asyncio.ensure_future(write())
     try:
-        await asyncio.sleep(0)
+        await waits.wait()
         made = await making
     except BaseException:
+        making.close()
         written.cancel()
         await asyncio.wait({written})
         raise

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared import columns
 from shared.columns import Column
-from shared.copying import copy_columns, execute_with_columns
+from shared.copying import copy_columns, copy_encoded, encode, execute_with_columns
 from tests.conftest import NewDatabase
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -97,6 +97,22 @@ async def test_codes_are_texts_of_any_length_and_alphabet(session: AsyncSession,
     laid = {"n": columns.integers("int4", np.arange(len(values))), "said": columns.codes(values)}
     await copy_columns(session, "kept", laid)
     assert list(await session.scalars(text("select said from kept order by n"))) == values
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+async def test_rows_of_an_index_are_written_in_its_order_at_once_or_laid_out_before(
+    session: AsyncSession, ahead: bool
+) -> None:
+    said = [f"text {at}" if at % 3 else None for at in range(5_000)]
+    index = np.array([*range(4_999, 0, -2), 7, 7])
+    given = {"n": columns.integers("int4", np.arange(5_000)), "said": columns.texts(said)}
+    if ahead:
+        rows = await encode({name: column.take(index) for name, column in given.items()})
+        await copy_encoded(session, "kept", rows)
+    else:
+        await copy_columns(session, "kept", given, index)
+    written = [tuple(row) for row in await session.execute(text("select n, said from kept order by ctid"))]
+    assert written == [(at, said[at]) for at in index.tolist()]
 
 
 async def test_rows_are_taken_by_index_in_any_order(session: AsyncSession) -> None:

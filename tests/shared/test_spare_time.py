@@ -73,22 +73,26 @@ async def test_without_a_consumer_there_is_always_time() -> None:
 
 
 async def test_meanwhile_writes_and_makes_at_once_and_fails_as_either_does() -> None:
-    began, told = asyncio.Event(), asyncio.Event()
+    told = asyncio.Event()
     ended: list[str] = []
+    made: list[str] = []
 
     async def write(fault: Exception | None = None) -> None:
         try:
-            began.set()
-            await told.wait()
+            made.clear()
+            await asyncio.sleep(0.01)
+            assert not made, "what PostgreSQL waits for comes first"
+            with long_wait():
+                await told.wait()
             if fault:
                 raise fault
         finally:
             ended.append("written")
 
     async def make(fault: Exception | None = None) -> str:
-        await began.wait()
         if fault:
             raise fault
+        made.append("made")
         told.set()
         return "made"
 
@@ -107,7 +111,8 @@ async def test_meanwhile_is_given_up_as_a_whole() -> None:
 
     async def forever(name: str) -> None:
         try:
-            await asyncio.Event().wait()
+            with long_wait():
+                await asyncio.Event().wait()
         finally:
             ended.append(name)
 
