@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from bench.check import check_exactly_once
 from bench.contender import ACTIVITY_TOPIC, ACTIVITY_TYPE, SCHEMA, Setup
 from bench.input import Posted, holders
-from services.serving import expect_batches
 from shared import json_columns as json
+from shared.batch_memory import expect_batches
 from shared.columns import (
     ROWS_AT_ONCE,
     Column,

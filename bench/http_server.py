@@ -8,10 +8,11 @@ import httpx
 from pydantic import SecretStr
 
 from bench.http_layers import Layer, layered_app
-from services.serving import Server, end_streams, expect_batches, listen
+from services.serving import Server, end_streams, listen
 from shared.audit.writer import AuditWriter
 from shared.auth.demo_issuer import DemoIssuer, create_issuer_app
 from shared.auth.tokens import IssuerKeys, TokenVerifier
+from shared.batch_memory import expect_batches
 from shared.database import Database
 from shared.keyring import AuditKeys
 from shared.sealing.data_keys import DataKeys

@@ -142,8 +142,8 @@ async def _load(
     as_json: bool,
 ) -> None:
     from services.backfilling import backfill, still_held
-    from services.serving import expect_batches
     from shared.audit.writer import AuditWriter
+    from shared.batch_memory import expect_batches
     from shared.database import Database
     from shared.sealing.data_keys import DataKeys
     from shared.sealing.master_keys import LocalMasterKeys

@@ -31,9 +31,8 @@ from services.customer.use_cases.backfill import (
     load_rows,
     progress_of,
 )
-from services.customer.use_cases.ingestion import Rules
+from services.customer.use_cases.ingestion import Rules, release_all_due
 from services.customer.use_cases.receiving import Remembered
-from services.customer.use_cases.upkeep import release_all_due
 from shared.audit.unattended import reach, working_at
 from shared.clock import Clock, system_clock
 from shared.database import Database

@@ -9,11 +9,12 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.catalog import compose
-from services.serving import Server, end_streams, expect_batches, listen
+from services.serving import Server, end_streams, listen
 from services.startup import UnfitSettings, refuse_unfit_settings
 from shared import telemetry
 from shared.auth.demo_issuer import DemoIssuer, create_issuer_app
 from shared.auth.tokens import IssuerKeys, TokenVerifier
+from shared.batch_memory import expect_batches
 from shared.database import Database
 from shared.events import TOPICS
 from shared.keyring import AuditKeys, MasterKeyring, UnfitKeys

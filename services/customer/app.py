@@ -10,8 +10,8 @@ from services.customer.routes.kept_events import kept_events_router
 from services.customer.settings import CustomerSettings
 from services.customer.use_cases.erasures import note_purges, remember_erased
 from services.customer.use_cases.exports import ExportKeeping
-from services.customer.use_cases.ingestion import Rules
-from services.customer.use_cases.upkeep import Upkeep, release_all_due
+from services.customer.use_cases.ingestion import Rules, release_all_due
+from services.customer.use_cases.upkeep import Upkeep
 from shared.clock import Clock, system_clock
 from shared.database import Database
 from shared.erasure.purging import Purging, without_erased

@@ -1,6 +1,6 @@
 """What the customer service refuses."""
 
-from shared.web.problems import Problem
+from shared.web.refusals import Problem
 
 
 class CustomerNotFound(Problem):

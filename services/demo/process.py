@@ -14,9 +14,10 @@ from services.demo.home import Home
 from services.demo.sample import SampleBank
 from services.line import Transport, provision, running_line
 from services.notification.settings import NotificationSettings, SmtpTls
-from services.serving import Server, end_streams, expect_batches, listen
+from services.serving import Server, end_streams, listen
 from shared import telemetry
 from shared.auth.demo_issuer import DemoIssuer
+from shared.batch_memory import expect_batches
 from shared.embedded_postgres import EmbeddedPostgres, start_postgres
 from shared.events import TOPICS
 from shared.keyring import AuditKeys, Keyring, MasterKeyring

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from services.documents.line import GENERATED, DocumentedLine
 from services.documents.words import code
-from shared.web.problems import Problem, problem_types
+from shared.web.problems import problem_types
+from shared.web.refusals import Problem
 
 HEAD = f"""# Problems
 

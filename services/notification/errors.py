@@ -1,6 +1,6 @@
 """What the notification service refuses."""
 
-from shared.web.problems import InvalidInput, Problem
+from shared.web.refusals import InvalidInput, Problem
 
 
 class InboxItemNotFound(Problem):

@@ -1,6 +1,6 @@
 """What the scoring service refuses."""
 
-from shared.web.problems import Problem
+from shared.web.refusals import Problem
 
 
 class CustomerNotScored(Problem):

@@ -6,7 +6,8 @@ from fastapi import Depends, Request, params
 
 from shared.auth.errors import InsufficientScope, MissingToken
 from shared.auth.principal import Principal, Role
-from shared.web.problems import Forbidden, documented
+from shared.web.problems import documented
+from shared.web.refusals import Forbidden
 
 
 async def authenticate(request: Request) -> Principal:

@@ -1,6 +1,6 @@
 """Why a token does not let its bearer in."""
 
-from shared.web.problems import Problem
+from shared.web.refusals import Problem
 
 
 class _Unauthenticated(Problem):

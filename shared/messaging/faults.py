@@ -1,11 +1,11 @@
 """Which faults pass by themselves, and how long to wait for them."""
 
 import random
+import sys
 from collections.abc import Iterator
 from socket import gaierror
 
 import psycopg
-from aiokafka.errors import KafkaError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -27,7 +27,8 @@ def is_transient(fault: BaseException) -> bool:
     """Whether the same may work later, without any change: the database or the broker is away or busy."""
     if isinstance(fault, (Away, ConnectionError, TimeoutError, gaierror, PoolTimeout)):
         return True
-    if isinstance(fault, KafkaError):
+    kafka = sys.modules.get("aiokafka.errors")  # whoever never read Kafka's client in has none of its faults
+    if kafka is not None and isinstance(fault, kafka.KafkaError):
         return bool(fault.retriable)
     if isinstance(fault, DBAPIError):
         return fault.connection_invalidated or (fault.orig is not None and is_transient(fault.orig))

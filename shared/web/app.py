@@ -28,15 +28,8 @@ from shared.web.envelope import Envelope, LastResort, route_templates
 from shared.web.etag import install_not_modified
 from shared.web.health import Check, install_health
 from shared.web.limits import RateLimiter
-from shared.web.problems import (
-    NotFound,
-    Problem,
-    ProblemType,
-    install_problem_handlers,
-    literal_paths,
-    problem_types,
-    problems,
-)
+from shared.web.problems import ProblemType, install_problem_handlers, literal_paths, problem_types, problems
+from shared.web.refusals import NotFound, Problem
 from shared.web.transaction import TransactionalRoute
 
 ALLOWED_HEADERS = (

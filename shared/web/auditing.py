@@ -21,7 +21,7 @@ from shared.audit.records import Access, Action, Customers, Outcome, customers
 from shared.audit.writer import AuditAway
 from shared.auth.principal import Principal, Role
 from shared.telemetry import current_trace_id
-from shared.web.problems import InvalidInput, Problem
+from shared.web.refusals import InvalidInput, Problem
 
 HEADER = "X-Purpose"
 READS = "x-reads"

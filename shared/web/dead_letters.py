@@ -29,8 +29,9 @@ from shared.web.dead_letter_bodies import (
 )
 from shared.web.etag import ReadTag, SeenTag
 from shared.web.paging import Ordering, Page, PageRequest
-from shared.web.problems import InvalidInput, Problem, problems
+from shared.web.problems import problems
 from shared.web.reading import WrittenInstant
+from shared.web.refusals import InvalidInput, Problem
 from shared.web.transaction import TIMEOUT, JobSession, service_router
 
 REPLAY_SECONDS = 30.0

@@ -15,7 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.ids import new_id
 from shared.telemetry import HTTP_REQUESTS, HTTP_SECONDS, current_traceparent
-from shared.web.problems import MEDIA_TYPE, BodyTooLarge, UnexpectedError, render
+from shared.web.problems import MEDIA_TYPE, render
+from shared.web.refusals import BodyTooLarge, UnexpectedError
 
 log = structlog.get_logger(__name__)
 

@@ -20,7 +20,8 @@ from typing import Annotated
 
 from fastapi import Depends, FastAPI, Header, Request, Response
 
-from shared.web.problems import Problem, documented
+from shared.web.problems import documented
+from shared.web.refusals import Problem
 
 Version = int | datetime
 """What changes with every change of a row."""

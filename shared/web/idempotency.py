@@ -25,7 +25,7 @@ from shared.audit.unattended import reach
 from shared.masking import masked
 from shared.messaging.outbox import pending_keys
 from shared.sealing.kept import Kept, Plain, open_kept, seal_to_keep
-from shared.web.problems import InvalidInput, Problem
+from shared.web.refusals import InvalidInput, Problem
 
 KEEP_FOR = timedelta(hours=24)
 HEADER = "Idempotency-Key"

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from shared.web.problems import Problem, RequestTimeout
+from shared.web.refusals import Problem, RequestTimeout
 
 MAX_BUCKETS = 10_000
 

@@ -16,21 +16,19 @@ from shared.auth.errors import (
 from shared.web import auditing, idempotency
 from shared.web.limits import TooManyRequests
 from shared.web.links import add_links
-from shared.web.problems import (
-    MEDIA_TYPE,
+from shared.web.problems import MEDIA_TYPE, ProblemRead, problems
+from shared.web.refusals import (
     BodyTooLarge,
     DatabaseUnavailable,
     FieldError,
     InvalidInput,
     MalformedBody,
     Problem,
-    ProblemRead,
     RequestTimeout,
     TryAgain,
     UnexpectedError,
     UnstorableValue,
     UnsupportedMediaType,
-    problems,
 )
 from shared.web.transaction import TransactionalRoute
 

@@ -29,8 +29,9 @@ from sqlalchemy import ColumnElement, Select, and_, false, literal, or_, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from shared.web.problems import InvalidInput, Problem, problems
-from shared.web.reading import is_keepable
+from shared.keepable_text import is_keepable
+from shared.web.problems import problems
+from shared.web.refusals import InvalidInput, Problem
 
 Item = TypeVar("Item", bound=BaseModel)
 

@@ -10,7 +10,9 @@ from fastapi import Request
 from pydantic import AwareDatetime, BeforeValidator
 from pydantic_core import PydanticCustomError
 
-from shared.web.problems import FieldError, InvalidInput, MalformedBody, UnsupportedMediaType, json_pointer
+from shared.keepable_text import is_keepable
+from shared.web.problems import json_pointer
+from shared.web.refusals import FieldError, InvalidInput, MalformedBody, UnsupportedMediaType
 
 
 def _written_out(value: object) -> object:
@@ -54,10 +56,6 @@ def refuse_unkeepable_text(document: Any) -> None:
     pointers = [json_pointer(path) for path, text in _texts(document) if not is_keepable(text)]
     if pointers:
         raise InvalidInput.at(_printable(pointers[0]), "unkeepable_text", NO_TEXT)
-
-
-def is_keepable(text: str) -> bool:
-    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _printable(pointer: str) -> str:

@@ -17,8 +17,9 @@ from services.customer.use_cases.ingestion import Rules, receive_events
 from services.customer.use_cases.receipts import get_core_event
 from services.customer.use_cases.receiving import Outcome, Received, Unreadable, read_cloud_event
 from shared.auth.dependencies import require_scope
-from shared.web.problems import BodyTooLarge, MalformedBody, TryAgain, UnsupportedMediaType, problems
+from shared.web.problems import problems
 from shared.web.reading import refuse_encoded
+from shared.web.refusals import BodyTooLarge, MalformedBody, TryAgain, UnsupportedMediaType
 from shared.web.transaction import TIMEOUT, JobSession, service_router
 
 SCOPE = "corebanking:write"

@@ -24,7 +24,8 @@ from services.customer.use_cases.receiving import Outcome, Received
 from shared.auth.dependencies import Actor, require_role
 from shared.auth.principal import Role
 from shared.web.paging import Ordering, Page, PageRequest
-from shared.web.problems import TryAgain, problems
+from shared.web.problems import problems
+from shared.web.refusals import TryAgain
 from shared.web.transaction import TIMEOUT, JobSession, service_router
 
 REPLAY_SECONDS = 30.0

@@ -16,7 +16,7 @@ from shared.events.customer import PortfolioDelegated
 from shared.ids import new_id
 from shared.messaging.outbox import publish
 from shared.scope import delegation
-from shared.web.problems import InvalidInput
+from shared.web.refusals import InvalidInput
 
 
 async def delegate_portfolio(

@@ -24,6 +24,8 @@ from services.customer.use_cases.rows import ANY_ID, as_json
 from services.customer.use_cases.transaction_columns import Transactions
 from services.customer.use_cases.transaction_ids import transaction_named_by
 from services.customer.use_cases.transactions import post_transactions
+from shared.clock import Clock
+from shared.database import Database
 from shared.events.corebanking import AccountRecorded
 
 
@@ -92,6 +94,14 @@ async def release_due_events(session: AsyncSession, *, rules: Rules, now: dateti
     await _receive(session, waiting, rules, now)
     await forget_due(session, due)
     return True
+
+
+async def release_all_due(database: Database, rules: Rules, clock: Clock) -> None:
+    """Applies the held events that were too many for one transaction, some in each."""
+    more = True
+    while more:
+        async with database.transaction() as session:
+            more = await release_due_events(session, rules=rules, now=clock())
 
 
 async def _receive(

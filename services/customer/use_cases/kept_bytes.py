@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.customer.use_cases.receiving import Received
 from services.customer.use_cases.rows import as_json
+from shared.keepable_text import is_keepable
 from shared.sealing.kept import Kept, Plain, open_kept, seal_to_keep
-from shared.web.reading import is_keepable
 
 
 class KeptRow(Protocol):

@@ -5,7 +5,6 @@ from datetime import timedelta
 from prometheus_client import Gauge
 from sqlalchemy import text
 
-from services.customer.use_cases.ingestion import Rules, release_due_events
 from services.customer.use_cases.kept_events import forget_edits
 from shared.clock import Clock
 from shared.database import Database
@@ -41,11 +40,3 @@ class Upkeep:
             counted = (await session.execute(_COUNT)).one()
         KEPT.labels("parked").set(counted.parked)
         KEPT.labels("held").set(counted.held)
-
-
-async def release_all_due(database: Database, rules: Rules, clock: Clock) -> None:
-    """Applies the held events that were too many for one transaction, some in each."""
-    more = True
-    while more:
-        async with database.transaction() as session:
-            more = await release_due_events(session, rules=rules, now=clock())

@@ -21,7 +21,7 @@ from shared.events import Delivery
 from shared.events.interaction import ContactLogged
 from shared.ids import new_id
 from shared.messaging.outbox import publish
-from shared.web.problems import InvalidInput
+from shared.web.refusals import InvalidInput
 
 
 async def log_contact(

@@ -19,7 +19,8 @@ from shared.auth.dependencies import StaffId, members_of_staff
 from shared.events.scoring import AlertEnding
 from shared.web.etag import ReadTag, entity_tag
 from shared.web.paging import Ordering, Page, PageRequest
-from shared.web.problems import InvalidInput, problems
+from shared.web.problems import problems
+from shared.web.refusals import InvalidInput
 from shared.web.sse import LastEventId, Live
 from shared.web.transaction import Session, Sessions, service_router
 

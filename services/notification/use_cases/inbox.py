@@ -15,7 +15,7 @@ from shared.audit.unattended import reach
 from shared.events.notification import AlertAcknowledged, AlertSnoozed
 from shared.messaging.outbox import publish
 from shared.scope import customer_scope
-from shared.web.problems import InvalidInput
+from shared.web.refusals import InvalidInput
 
 LONGEST_SNOOZE = timedelta(days=30)
 RETURNED_AT_ONCE = 500

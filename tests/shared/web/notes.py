@@ -41,7 +41,8 @@ from shared.settings import PlatformSettings
 from shared.web.app import create_api
 from shared.web.etag import ReadTag, SeenTag
 from shared.web.paging import Ordering, Page, PageRequest
-from shared.web.problems import Problem, problems
+from shared.web.problems import problems
+from shared.web.refusals import Problem
 from shared.web.sse import LastEventId, Live
 from shared.web.transaction import TIMEOUT, JobSession, Session, Sessions, service_router
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from shared.web.paging import Ordering, after_row
-from shared.web.problems import InvalidInput
+from shared.web.refusals import InvalidInput
 from tests.shared.web.notes import NOW, Notes, by_rank, note
 
 

@@ -10,7 +10,8 @@ from starlette.exceptions import HTTPException
 from structlog.testing import capture_logs
 
 from shared.database import Database
-from shared.web.problems import InvalidInput, Problem, json_pointer, problem_of, problem_types
+from shared.web.problems import json_pointer, problem_of, problem_types
+from shared.web.refusals import InvalidInput, Problem
 from tests.shared.web.notes import BASE, Notes
 
 SECRET = "4711-hush"
