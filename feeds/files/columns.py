@@ -140,11 +140,16 @@ class Columns:
 
         return Each(lambda value: None if value is None else convert(value))
 
+    @property
+    def used(self) -> list[int]:
+        """The columns that are read at all."""
+        return sorted({*self._index.values(), *([] if self._debit is None else [self._debit])})
+
     def plain_rows(self, delimiter: str) -> PlainRows | None:
         """What reads the text of transactions at once, if anything does."""
         if self._event_type is not TransactionPosted:
             return None
-        return PlainRows.of(delimiter, self._width, self._index, self._convert, self._layout)
+        return PlainRows.of(delimiter, self._width, self._index, self._convert, self._layout, self._debit)
 
     def read(self, rows: Sequence[Sequence[Any]], lines: Sequence[int]) -> Sequence[Item | None]:
         """What the rows are, in their order; `lines` says where each is. Blank rows are nothing."""
