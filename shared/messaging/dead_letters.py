@@ -1,15 +1,19 @@
 """Dead letters: what could not be delivered, kept where an operator can see it, in the same transaction."""
 
+import base64
 import re
 import traceback
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from shared.events import corebanking
 from shared.ids import new_id
+from shared.masking import masked
 from shared.messaging.crash_points import CrashPoint, reached
 from shared.messaging.records import Record, headers_of
 from shared.messaging.tables import dead_letter
@@ -46,17 +50,18 @@ async def park(session: AsyncSession, parked: Sequence[Parked]) -> None:
     if not parked:
         return
     ids = [new_id() for _ in parked]
+    contents = [_contents_of(letter.record) for letter in parked]
     sealed = await seal_to_keep(
         session,
         "dead_letter",
         [
-            Plain(field_of(letter_id), letter.record.value or b"", customer_of(letter.record.key))
-            for letter_id, letter in zip(ids, parked, strict=True)
+            Plain(field_of(letter_id), content.payload or b"", customer_of(letter.record.key))
+            for letter_id, letter, content in zip(ids, parked, contents, strict=True)
         ],
     )
     kept = [
-        (letter_id, letter, how)
-        for letter_id, letter, how in zip(ids, parked, sealed, strict=True)
+        (letter_id, letter, content, how)
+        for letter_id, letter, content, how in zip(ids, parked, contents, sealed, strict=True)
         if how is not None  # its customer was erased
     ]
     if not kept:
@@ -67,20 +72,19 @@ async def park(session: AsyncSession, parked: Sequence[Parked]) -> None:
             "topic": letter.record.topic,
             "partition": letter.record.partition,
             "offset": letter.record.offset,
-            "type": headers.get("ce_type"),
-            "event_id": headers.get("ce_id"),
+            "type": content.attributes.get("ce_type"),
+            "event_id": content.attributes.get("ce_id"),
             "key": letter.record.key if customer_of(letter.record.key) else None,
             "customer_id": how.customer_id,
-            "sealed": how.sealed if letter.record.value is not None else None,
-            "headers": headers,
+            "sealed": how.sealed if content.payload is not None else None,
+            "headers": content.headers,
             "code": letter.code,
             "detail": _text(letter.detail)[:2_000],
         }
-        for letter_id, letter, how in kept
-        for headers in (plain_headers(letter.record),)
+        for letter_id, letter, content, how in kept
     ]
     await session.execute(insert(dead_letter), rows)
-    session.info.setdefault(_PARKED, []).extend(letter for _, letter, _ in kept)
+    session.info.setdefault(_PARKED, []).extend(letter for _, letter, _, _ in kept)
     reached(CrashPoint.PARKED)
 
 
@@ -119,19 +123,51 @@ def forget_parked(session: AsyncSession) -> None:
     session.info.pop(_PARKED, None)
 
 
-_ATTRIBUTES = ("ce_specversion", "ce_type", "ce_id", "ce_source", "ce_time", "ce_datacontenttype", "traceparent")
+_ATTRIBUTES = ("ce_specversion", "ce_type", "ce_id", "ce_source", "ce_time", "ce_datacontenttype")
 _IS_ID = re.compile(rb"[!-~]{1,200}")
 _IS_MEDIA_TYPE = re.compile(rb"[!-~]{1,100}(?:; ?[!-~]{1,100})?")
+_STRUCTURED = "application/cloudevents+json"
 
 
-def plain_headers(record: Record) -> dict[str, str]:
-    """The attributes of a CloudEvent that are written like an id or a media type: whoever produces writes the rest."""
-    headers = headers_of(record)
-    kept = {name: headers[name] for name in _ATTRIBUTES if _IS_ID.fullmatch(headers.get(name, b""))}
-    media_type = headers.get("content-type", b"")
-    if _IS_MEDIA_TYPE.fullmatch(media_type):
-        kept["content-type"] = media_type
-    return {name: value.decode("ascii") for name, value in kept.items()}
+@masked
+class _Contents(NamedTuple):
+    """What is sealed of a record, the headers beside it, and the attributes that can be told."""
+
+    payload: bytes | None
+    headers: dict[str, str]
+    attributes: dict[str, str]
+
+
+def _contents_of(record: Record) -> _Contents:
+    """Beside it are attributes of a CloudEvent that are written like an id or a media type: producers write the rest.
+
+    The core's ids may be written in anything, and are needed for a replay. Where one is not like an id, all is sealed,
+    as the CloudEvent in structured JSON, which is read from that topic as well.
+    """
+    said = headers_of(record)
+    attributes = {name: said[name].decode() for name in _ATTRIBUTES if _IS_ID.fullmatch(said.get(name, b""))}
+    others = {}
+    if _IS_ID.fullmatch(said.get("traceparent", b"")):
+        others["traceparent"] = said["traceparent"].decode()
+    is_told = all(name in attributes for name in _ATTRIBUTES if said.get(name))
+    if is_told or record.topic != corebanking.TOPIC or not said.get("ce_type"):
+        if _IS_MEDIA_TYPE.fullmatch(said.get("content-type", b"")):
+            others["content-type"] = said["content-type"].decode()
+        return _Contents(record.value, attributes | others, attributes)
+    event = {name.removeprefix("ce_"): said[name].decode("utf-8", "replace") for name in _ATTRIBUTES if name in said}
+    payload = msgspec.json.encode(event | _data_of(record.value))
+    return _Contents(payload, others | {"content-type": _STRUCTURED}, attributes)
+
+
+def _data_of(value: bytes | None) -> dict[str, Any]:
+    """As a CloudEvent in structured JSON has it."""
+    if value is None:
+        return {}
+    try:
+        msgspec.json.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return {"data_base64": base64.b64encode(value).decode()}
+    return {"data": msgspec.Raw(value)}
 
 
 def _text(text: str) -> str:

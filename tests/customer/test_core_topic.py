@@ -6,12 +6,12 @@ import pytest
 from services.customer.handlers import CoreBanking
 from services.customer.use_cases.ingestion import Rules
 from shared.events.customer import TransactionsPosted
-from shared.messaging.dead_letters import offsets_parked_in
+from shared.messaging.dead_letters import failed, offsets_parked_in, park
 from shared.messaging.records import Record
 from shared.messaging.seen import Seen
 from tests.bank import SMALL_BANK, lines, posted, push
 from tests.customer.asking import NOW
-from tests.harness import PARTITIONS, ServiceUnderTest
+from tests.harness import PARTITIONS, ServiceUnderTest, operator
 from tests.messaging.columns import hashes_of
 
 T1 = msgspec.json.encode(posted("T1", 5))
@@ -107,6 +107,39 @@ async def test_what_has_an_identity_and_no_sense_is_parked_under_it(
 async def test_a_record_that_is_no_event_is_a_dead_letter(customer: ServiceUnderTest, value: bytes | None) -> None:
     await receive(customer, value)
     assert len(await letters(customer)) == 1
+
+
+@pytest.mark.parametrize("event_id", ["t-1", "\u53f7 1", "an id"])
+async def test_a_handlers_fault_takes_no_identity_away(customer: ServiceUnderTest, event_id: str) -> None:
+    """What is parked as a dead letter is received under its own id when it is replayed, whatever that is written in."""
+    await push(customer, SMALL_BANK)
+    record = record_of(T1, **HEADERS | {"ce_id": event_id.encode(), "ce_source": b"core"})
+    async with customer.database.transaction() as session:
+        await park(session, [failed(record, RuntimeError("a bad deploy"))])
+    assert event_id == "t-1" or event_id not in str(await customer.rows("select headers::text from dead_letter"))
+    async with customer.http(operator()) as http:
+        (letter,) = (await http.get("/dead-letters")).json()["items"]
+        assert letter["type"] == HEADERS["ce_type"].decode()
+        replayed = await http.post(f"/dead-letters/{letter['id']}/replay")
+    assert (replayed.status_code, replayed.json()["outcome"]) == (200, "delivered")
+    assert await customer.rows("select outcome from received_event where event_id = :id", id=event_id) == [("applied",)]
+    assert await customer.count("posting") == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "held"),
+    [(None, {}), (b"{", {"data_base64": "ew=="}), (b"\xff", {"data_base64": "/w=="}), (b"7", {"data": 7})],
+)
+async def test_a_dead_letter_of_the_core_tells_an_operator_all_that_it_was(
+    customer: ServiceUnderTest, value: bytes | None, held: dict[str, object]
+) -> None:
+    await receive(customer, value, **HEADERS | {"ce_id": "\u53f7 1".encode(), "ce_time": b"no time"})
+    async with customer.http(operator()) as http:
+        (letter,) = (await http.get("/dead-letters")).json()["items"]
+        shown = (await http.get(f"/dead-letters/{letter['id']}")).json()["record"]
+    assert shown["headers"] == {"content-type": "application/cloudevents+json"}
+    said = {name.removeprefix("ce_"): said.decode() for name, said in HEADERS.items()}
+    assert msgspec.json.decode(shown["payload"]) == {**said, "id": "\u53f7 1", "time": "no time", **held}
 
 
 async def test_what_is_remembered_is_known_again_without_asking_for_all(customer: ServiceUnderTest) -> None:
