@@ -282,6 +282,11 @@ def _noon(day: date) -> datetime:
     return datetime.combine(day, time(12), UTC)
 
 
+def told_again(sent: Sent, event_id: str) -> Sent:
+    """The same fact under another id."""
+    return _sent(event_id, sent.fact, sent.event)
+
+
 def _sent(event_id: str, fact: str, event: CoreBankingEvent) -> Sent:
     day = next((getattr(event, name) for name in ("booked_on", "business_date") if hasattr(event, name)), None)
     payload = line(SOURCE, event_id, instant(day or date(2026, 1, 1), 600), event)

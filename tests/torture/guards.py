@@ -12,11 +12,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from shared.events.corebanking import AccountRecorded, PartyRecorded, TransactionPosted, TransactionReversed
 from tests.kafka_broker import NoKafka
-from tests.torture.bank import Bank, Sent, make_bank
+from tests.torture.bank import Bank, Sent, make_bank, told_again
 from tests.torture.compare import Comparison
 from tests.torture.faults import Fault, Tormentor
 from tests.torture.line import Line
@@ -39,6 +39,7 @@ SHOWS = {
     "compare_and_set": "WRONG offset: customer",
     "horizon": "WRONG order on customer.events",
     "drain": "WRONG drain: customer.0",
+    "ledger": "DOUBLED postings",
 }
 """How the lack of each guard has to be found."""
 
@@ -50,15 +51,23 @@ class NotBroughtAbout(Exception):
 @dataclass
 class Scene:
     """A line with part of a bank on it, quiet. `apart` are transactions of accounts that are there, each of another
-    customer, so that no two wait for each other."""
+    customer, so that no two wait for each other. `told_anew` is what the core sent again under ids of its own."""
 
     line: Line
     tormentor: Tormentor
     verdict: Verdict
     apart: list[Sent]
+    told_anew: list[Sent] = field(default_factory=list)
 
-    def put(self) -> None:
-        put_one_in_each(self.line.kafka, [self.apart.pop() for _ in range(EACH)])
+    def put(self) -> list[Sent]:
+        some = [self.apart.pop() for _ in range(EACH)]
+        put_one_in_each(self.line.kafka, some)
+        return some
+
+    def tell_anew(self, some: Sequence[Sent]) -> None:
+        again = [told_again(sent, f"{sent.event_id}/anew") for sent in some]
+        put_one_in_each(self.line.kafka, again)
+        self.told_anew += again
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -140,11 +149,24 @@ def terminate_in_a_transaction(scene: Scene) -> None:
     worker.start()
 
 
+def tell_anew_after_a_restart(scene: Scene) -> None:
+    """Nobody who saw the transactions is there any more: what was posted before is only in the ledger."""
+    some = scene.put()
+    wait_until_quiet(scene.line, QUIET_WITHIN_SECONDS)
+    workers = scene.line.of("customer")
+    for worker in workers:
+        worker.kill()
+    for worker in workers:
+        worker.start()
+    scene.tell_anew(some)
+
+
 STEPS: dict[str, Callable[[Scene], None]] = {
     "dedup": kill_between_acknowledgement_and_delete,
     "compare_and_set": pause_in_a_transaction,
     "horizon": commit_late,
     "drain": terminate_in_a_transaction,
+    "ledger": tell_anew_after_a_restart,
 }
 
 
@@ -174,7 +196,8 @@ def play(bank: Bank, without: str | None) -> Verdict:
         except (Ended, NotQuiet) as fault:
             verdict.violate(str(fault))
             tormentor.end_all()
-        Comparison(line, bank, poison, read_topics(line.kafka), verdict).compare()
+        told = replace(bank, arrivals=[*bank.arrivals, *scene.told_anew])
+        Comparison(line, told, poison, read_topics(line.kafka), verdict).compare()
         for astray in moves_astray(line):
             verdict.violate(f"offset: {astray}")
         if not verdict.is_clean:

@@ -27,6 +27,7 @@ from shared.settings import Environment
 from tests.kafka_broker import KafkaBroker, free_ports
 from tests.keys import MASTER_KEYS
 from tests.torture.proxy import FaultProxy
+from tests.torture.sabotage import TABLES
 from tests.torture.workers import ROOT, Worker, serve_command
 
 LOGS = ROOT / ".cache" / "torture"
@@ -112,6 +113,10 @@ class Line:
         for service in SERVICES:
             with self.connect(service) as connection:
                 connection.execute(NOTE_MOVES)
+        if self._without in TABLES:
+            service, statement = TABLES[self._without]
+            with self.connect(service) as connection:
+                connection.execute(statement)
 
     async def _migrate(self) -> None:
         for database in (await provision(self.postgres)).values():
