@@ -1,6 +1,7 @@
 """Real parts for every test: PostgreSQL built by the migrations; a database of its own for each test."""
 
 import asyncio
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -24,6 +25,19 @@ pytest_plugins = ("tests.processes", "tests.surroundings", "tests.kafka_fixtures
 SERVICES = ("customer", "interaction", "scoring", "notification")
 
 NewDatabase = Callable[[str], Awaitable[Database]]
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """A test that leaves this process's environment other than it was fails, and not those after it."""
+    before = dict(os.environ)
+    yield
+    left = dict(os.environ)
+    changed = {name for name, _ in before.items() ^ left.items()} - {"PYTEST_CURRENT_TEST"}
+    if changed:
+        os.environ.clear()
+        os.environ.update(before)
+        pytest.fail(f"left in the environment: {', '.join(sorted(changed))}", pytrace=False)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from typer.testing import CliRunner, Result
 
 from services.cli import app
+from services.demo.home import Home
 from services.distributed import serve_service
 from shared.audit.verification import verify_service
 from shared.ids import new_id
@@ -40,9 +42,12 @@ def test_a_generated_key_is_read_as_a_master_key_and_is_another_each_time() -> N
 
 
 async def test_rewrapping_says_when_the_old_master_key_may_go(
-    new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
+    new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.delenv("BRANCHLINE_AUDIT_KEYS", raising=False)  # whatever this process had before
+    demo = Home(tmp_path)
+    for path, keyring in ((demo.audit_keys, AuditKeys.generate()), (demo.master_keys, OLD)):
+        demo.write_secret(path, keyring.written())
+    monkeypatch.setenv("BRANCHLINE_HOME", str(tmp_path))
     databases = {name: await new_database(name) for name in ("customer", "interaction", "scoring", "notification")}
     for name, database in databases.items():
         for role, url in (("", database.jobs_url), ("REQUESTS_", database.requests.url)):
@@ -58,7 +63,9 @@ async def test_rewrapping_says_when_the_old_master_key_may_go(
 
     refused = await ask("keys", "rewrap", BRANCHLINE_MASTER_KEYS=written(NEW))
     assert refused.exit_code == 1
-    assert "there is no key: set BRANCHLINE_AUDIT_KEYS" in refused.stderr, "what is not recorded is not done"
+    assert "there is no key: set BRANCHLINE_AUDIT_KEYS" in refused.stderr, (
+        "nothing is done unrecorded, or with a demo's"
+    )
     recording = {"BRANCHLINE_AUDIT_KEYS": KEYS.written()}
     refused = await ask("keys", "rewrap", BRANCHLINE_MASTER_KEYS=written(NEW), **recording)
     assert "there is no master key 2025" in refused.stderr
