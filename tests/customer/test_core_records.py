@@ -1,6 +1,7 @@
 """What is read of the core's records by columns is what is read of each by itself, whatever their headers say."""
 
 import random
+import sys
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from typing import Any
@@ -101,6 +102,15 @@ def test_whatever_all_headers_say_alike_records_are_read_as_each_is_by_itself(ch
     odd = [ordinary(dice, number) for number in range(3)]
     records = numbered([each._replace(headers=changed(list(each.headers))) for each in odd])
     assert_same(read(as_fetched(records) if from_kafka else records), records)
+
+
+@pytest.mark.parametrize("name", ["ce_id", "ce_source", "ce_time", "ce_type"])
+def test_a_header_that_is_too_long_is_not_remembered(name: str) -> None:
+    """A thousand of them, of a megabyte each, would be a gigabyte."""
+    header = name.encode() * 1_000
+    held = sys.getrefcount(header)
+    read([ordinary(random.Random(4), 1, headers={name: header})]).one_by_one(NOW)
+    assert sys.getrefcount(header) == held
 
 
 def test_times_are_read_as_each_is_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:

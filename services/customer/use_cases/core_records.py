@@ -166,7 +166,11 @@ def _sources(buffer: bytes, source: Slices, rows: Ints) -> Iterator[tuple[str, I
             yield name, None if of is None else np.flatnonzero(of == number)
 
 
-@lru_cache(maxsize=1_000)
 def _text(header: bytes) -> str:
+    return _known_text(header) if len(header) <= MAX_ID_LENGTH else header.decode("utf-8", "replace")
+
+
+@lru_cache(maxsize=1_000)
+def _known_text(header: bytes) -> str:
     """Of what many records have alike."""
     return header.decode("utf-8", "replace")
