@@ -14,6 +14,7 @@ from bench.contender import ACTIVITY_TOPIC, ACTIVITY_TYPE, SCHEMA, Setup
 from bench.input import Posted, holders
 from shared import json_columns as json
 from shared.batch_memory import expect_batches
+from shared.byte_slices import mixed
 from shared.columns import (
     ROWS_AT_ONCE,
     Column,
@@ -57,8 +58,8 @@ _KNOWN = (
     " cross join lateral (select from posting p where p.account_id = n.a and p.transaction_id = n.t offset 0) p"
 )
 _AGGREGATE = (
-    "insert into daily_aggregate as held select * from unnest(%(customers)s::uuid[], %(days)s::date[],"
-    " %(counts)s::bigint[], %(debits)s::bigint[], %(credits)s::bigint[])"
+    "insert into daily_aggregate as held select * from unnest(%(customer_id)s::uuid[], %(day)s::date[],"
+    " %(transaction_count)s::bigint[], %(debit_minor)s::bigint[], %(credit_minor)s::bigint[])"
     " on conflict (customer_id, day) do update set"
     " transaction_count = held.transaction_count + excluded.transaction_count,"
     " debit_minor = held.debit_minor + excluded.debit_minor, credit_minor = held.credit_minor + excluded.credit_minor"
@@ -102,7 +103,10 @@ class Branchline:
         self.processes = processes
         self.partitions = partitions
         self._reader = EventReader(TransactionPosted)
-        self._seen = Seen(distrusted=0)  # the ledger is empty
+        self._seen, self._begun = (
+            Seen(distrusted=0),
+            Seen(distrusted=0),
+        )  # the ledger is empty, and there is no aggregate
 
     async def prepare(self, setup: Setup) -> None:
         held = dict(sorted(holders(setup.customers).items(), key=lambda each: each[1]))
@@ -156,17 +160,17 @@ class Branchline:
 
     async def post_transactions(self, session: AsyncSession, postings: Postings) -> None:
         """Ledger, aggregates and outbox of a batch, every transaction once."""
-        days = await write_once(session, lambda: self._post(session, postings), self._seen)
+        told = await write_once(session, lambda: self._post(session, postings), self._seen, self._begun)
         await park(session, postings.faults)
-        if len(days.day):
-            told = await meanwhile(self._aggregate(session, days), self._told(days))
+        if told is not None:
             await copy_encoded(session, "outbox", told)
 
-    async def _post(self, session: AsyncSession, postings: Postings) -> Days:
+    async def _post(self, session: AsyncSession, postings: Postings) -> Encoded | None:
         is_new = await self._new(session, postings)
         new = postings.by_account[is_new[postings.by_account]]
         writing = copy_columns(session, "posting", postings.columns, new)
-        return await meanwhile(writing, self._add_up(postings, new))
+        days = await meanwhile(writing, self._add_up(postings, new))
+        return await meanwhile(self._aggregate(session, days), self._told(days)) if len(days.day) else None
 
     async def _add_up(self, postings: Postings, new: Ints) -> Days:
         self._seen.add(postings.hashes)
@@ -175,31 +179,40 @@ class Branchline:
 
     async def _new(self, session: AsyncSession, postings: Postings) -> Bools:
         """Which of the transactions were never posted, each once."""
-        doubtful = self._seen.doubtful(postings.hashes, postings.twice)
-        is_new = ~doubtful
-        doubted = postings.by_account[doubtful[postings.by_account]]  # as the index is
-        if not len(doubted):
-            return is_new
-        accounts = postings.columns["account_id"].take(doubted)
-        transactions = postings.columns["transaction_id"].take(doubted)
-        found = await execute_with_columns(session, _KNOWN, {"accounts": accounts, "transactions": transactions})
-        ids = list(zip(accounts.items(), transactions.items(), strict=True))
-        posted = {ids[place - 1] for (place,) in found}
-        for at, one in zip(doubted.tolist(), ids, strict=True):
+        accounts, transactions = postings.columns["account_id"], postings.columns["transaction_id"]
+        met = self._seen.met(postings.hashes)
+        is_new = ~(met | postings.twice)
+        posted: set[tuple[bytes, bytes]] = set()
+        asked = postings.by_account[met[postings.by_account]]  # as the index is
+        if len(asked):
+            ids = {"accounts": accounts.take(asked), "transactions": transactions.take(asked)}
+            found = np.array(await execute_with_columns(session, _KNOWN, ids), np.int64).reshape(-1)
+            known = asked[found - 1]
+            posted.update(zip(accounts.take(known).items(), transactions.take(known).items(), strict=True))
+        doubtful = postings.by_account[~is_new[postings.by_account]]
+        some = zip(accounts.take(doubtful).items(), transactions.take(doubtful).items(), strict=True)
+        for at, one in zip(doubtful.tolist(), some, strict=True):
             if one not in posted:
                 posted.add(one)
                 is_new[at] = True
         return is_new
 
     async def _aggregate(self, session: AsyncSession, days: Days) -> None:
+        """A day that a customer has nothing of yet is copied: PostgreSQL does two fifths of what it does for others."""
+        hashes = mixed((days.holder << 32 | days.day).astype(np.uint64))
+        begun = self._begun.met(hashes)
+        self._begun.add(hashes[~begun])
         columns = {
-            "customers": self._holder_ids.take(days.holder),
-            "days": dates(days.day),
-            "counts": integers("int8", days.transactions),
-            "debits": integers("int8", days.debit),
-            "credits": integers("int8", days.credit),
+            "customer_id": self._holder_ids.take(days.holder),
+            "day": dates(days.day),
+            "transaction_count": integers("int8", days.transactions),
+            "debit_minor": integers("int8", days.debit),
+            "credit_minor": integers("int8", days.credit),
         }
-        await write_with_columns(session, _AGGREGATE, columns)
+        await copy_columns(session, "daily_aggregate", columns, np.flatnonzero(~begun))
+        if begun.any():
+            more = {name: column.take(np.flatnonzero(begun)) for name, column in columns.items()}
+            await write_with_columns(session, _AGGREGATE, more)
 
     async def _told(self, days: Days) -> Encoded:
         """One event a customer, each a `CustomerActivity`, written without the objects."""

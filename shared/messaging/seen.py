@@ -62,17 +62,17 @@ class Seen:
         self._words, self._older = self._empty(), self._empty()
         self._distrusted = distrusted
 
-    def doubtful(self, hashes: Hashes, twice: Bools | None = None) -> Bools:
-        """Which of a batch's ids must be looked up: those perhaps seen before, and all that the batch has twice.
+    def doubtful(self, hashes: Hashes) -> Bools:
+        """Which of a batch's ids are perhaps not new: those perhaps seen before, and all that the batch has twice."""
+        return self.met(hashes) | repeated(hashes)
 
-        `twice` are those, where somebody had the time to look for them before (`repeated`).
-        """
+    def met(self, hashes: Hashes) -> Bools:
+        """Which of a batch's ids must be looked up: those perhaps seen before it."""
         if self._distrusted > 0:
             self._distrusted -= len(hashes)
             return np.ones(len(hashes), np.bool_)
         at, bits = self._places(hashes)
         seen: Bools = ((self._words[at] & bits) == bits) | ((self._older[at] & bits) == bits)
-        seen |= repeated(hashes) if twice is None else twice
         return seen
 
     def add(self, hashes: Hashes) -> None:

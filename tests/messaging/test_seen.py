@@ -32,8 +32,9 @@ def test_few_that_were_not_seen_are_doubted() -> None:
 
 
 def test_all_of_an_id_that_a_batch_has_twice_are_doubted() -> None:
-    doubtful = warm().doubtful(hashes_of(["A", "B", "A", "C"], ["1", "1", "1", "1"]))
-    assert doubtful.tolist() == [True, False, True, False]
+    hashes = hashes_of(["A", "B", "A", "C"], ["1", "1", "1", "1"])
+    assert warm().doubtful(hashes).tolist() == [True, False, True, False]
+    assert not warm().met(hashes).any(), "which nobody needs to look up"
 
 
 def test_the_parts_of_an_id_are_told_apart() -> None:

@@ -158,7 +158,7 @@ class _Batch:
         """Which may have come before this batch, and are to be looked up."""
         if seen is None:
             return np.ones(len(hashes), np.bool_)
-        met = seen.doubtful(hashes, twice=np.zeros(len(hashes), np.bool_))
+        met = seen.met(hashes)
         seen.add(hashes)
         return met
 
