@@ -75,11 +75,6 @@ def nullable_numbers(values: Sequence[int | None]) -> tuple[npt.NDArray[np.int64
     return numbers([value or 0 for value in values]), there
 
 
-def nullable_integers(type_name: str, values: Sequence[int | None]) -> Column:
-    given, there = nullable_numbers(values)
-    return integers(type_name, given, ~there)
-
-
 def integers(type_name: str, values: Array, nulls: Array | None = None) -> Column:
     """`type_name` is int2, int4 or int8. Raises OverflowError for what does not fit."""
     width = int(type_name[3:])

@@ -11,7 +11,6 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
 from functools import cache
 from math import inf
 from pathlib import Path
@@ -25,7 +24,6 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
-from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Histogram
 
 from shared.masking import is_masked
@@ -183,18 +181,6 @@ def current_traceparent() -> str | None:
     carrier: dict[str, str] = {}
     propagate.inject(carrier)
     return carrier.get("traceparent")
-
-
-@contextmanager
-def span_from(
-    traceparent: str | None, name: str, *, kind: SpanKind = SpanKind.CONSUMER, **attributes: str | int
-) -> Iterator[trace.Span]:
-    """A span named `name` that continues the trace of `traceparent`, or begins one."""
-    parent = propagate.extract({"traceparent": traceparent}) if traceparent else Context()
-    with trace.get_tracer("branchline").start_as_current_span(
-        name, context=parent, kind=kind, attributes=attributes, record_exception=False
-    ) as span:
-        yield span
 
 
 Record = MutableMapping[str, Any]

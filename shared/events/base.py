@@ -1,7 +1,7 @@
 """What every published event is made of, and how it reads and writes its bytes."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from functools import cache
 from typing import Any, ClassVar, Generic, TypeVar
@@ -86,22 +86,6 @@ def decode(event_type: type[E], payload: bytes | msgspec.Raw) -> E:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
         raise undecodable(fault) from None
     return decoded
-
-
-def decode_each(event_type: type[E], payloads: Sequence[bytes | None]) -> tuple[list[E], dict[int, Undecodable]]:
-    """The events of a batch, in order; and what is wrong with what is none, by its index among the payloads."""
-    read = _decoder(event_type).decode
-    try:
-        return [read(payload) for payload in payloads], {}  # type: ignore[arg-type] # None is refused, as below
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError):
-        decoded: list[E] = []
-        faults = {}
-        for at, payload in enumerate(payloads):
-            try:
-                decoded.append(decode(event_type, payload or b""))
-            except Undecodable as fault:
-                faults[at] = fault
-        return decoded, faults
 
 
 def undecodable(fault: Exception) -> Undecodable:

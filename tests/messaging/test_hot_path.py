@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.columns import codes, integers, numbers
 from shared.copying import copy_columns, execute_with_columns
-from shared.events.base import decode_each
 from shared.events.corebanking import LifeEventKind
 from shared.events.customer import LifeEventReported, SurveyReported
 from shared.messaging.dead_letters import Parked, park
@@ -20,7 +19,7 @@ from shared.messaging.outbox import publish
 from shared.messaging.records import Outgoing, Record
 from shared.messaging.seen import Seen, write_once
 from shared.messaging.subscriptions import Subscriptions
-from tests.messaging.columns import hashes_of
+from tests.messaging.columns import decode_each, hashes_of
 from tests.messaging.line import Line, Running, eventually, life_event, outgoing, survey
 
 _KNOWN = "select said from unnest(%(ids)s::text[]) n (said) join ledger using (said)"

@@ -13,8 +13,9 @@ from shared.ids import new_id
 from shared.messaging.outbox import publish
 from shared.messaging.records import headers_of
 from shared.messaging.subscriptions import Subscriptions
-from shared.telemetry import current_trace_id, current_traceparent, span_from, tracer_provider
+from shared.telemetry import current_trace_id, current_traceparent, tracer_provider
 from tests.messaging.line import Line, eventually, life_event, note, survey
+from tests.spans import span_from
 
 
 @pytest.fixture(autouse=True)

@@ -49,7 +49,8 @@ def column(name: str, values: Sequence[Any]) -> Column:
 
     match name:
         case "small" | "medium" | "large":
-            return columns.nullable_integers({"small": "int2", "medium": "int4", "large": "int8"}[name], values)
+            given, there = columns.nullable_numbers(values)
+            return columns.integers({"small": "int2", "medium": "int4", "large": "int8"}[name], given, ~there)
         case "flag":
             return columns.booleans(numbers(int, False), nulls)
         case "day":

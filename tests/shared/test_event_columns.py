@@ -11,7 +11,6 @@ from msgspec import Meta
 
 from shared.event_columns import EventColumns, EventReader
 from shared.events import Event
-from shared.events.base import decode_each
 from shared.events.corebanking import (
     AccountRecorded,
     LifeEventKind,
@@ -23,6 +22,7 @@ from shared.events.corebanking import (
 from shared.field_values import CHOICES
 from shared.messaging.record_columns import RecordColumns
 from shared.messaging.records import Record
+from tests.messaging.columns import decode_each
 
 
 @pytest.fixture(scope="module", autouse=True)

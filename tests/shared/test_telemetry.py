@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from shared import telemetry
+from tests.spans import span_from
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"
@@ -27,7 +28,7 @@ def logged(capsys: pytest.CaptureFixture[str]) -> Any:
 
 
 def test_every_logger_writes_one_json_line_with_its_trace(logged: Any) -> None:
-    with telemetry.span_from(TRACEPARENT, "deliver"):
+    with span_from(TRACEPARENT, "deliver"):
         structlog.get_logger().info("event_parked", code="malformed_event")
         logging.getLogger("aiokafka").warning("topic %s is away", "customer.events")
     ours, theirs = logged()
@@ -102,16 +103,16 @@ def test_a_fault_of_the_code_says_what_it_is(logged: Any) -> None:
 
 def test_a_trace_is_carried_on() -> None:
     assert telemetry.current_traceparent() is None
-    with telemetry.span_from(TRACEPARENT, "deliver"):
+    with span_from(TRACEPARENT, "deliver"):
         carried = telemetry.current_traceparent()
         assert carried is not None
         assert carried.startswith(f"00-{TRACE_ID}-")
         assert carried != TRACEPARENT, "the next hop's parent is this span"
         assert telemetry.current_trace_id() == TRACE_ID
-    with telemetry.span_from(None, "deliver"):
+    with span_from(None, "deliver"):
         assert telemetry.current_trace_id() not in (None, TRACE_ID)
     for malformed in ("", "hush", "00-0-0-00", f"00-{'0' * 32}-{'0' * 16}-01"):
-        with telemetry.span_from(malformed, "deliver"):
+        with span_from(malformed, "deliver"):
             assert telemetry.current_trace_id() is not None
 
 
@@ -119,7 +120,7 @@ def test_a_spans_query_is_hidden_and_its_service_named() -> None:
     provider = telemetry.tracer_provider("hidden-query")
     exporter = InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    with telemetry.span_from(TRACEPARENT, "caller"):
+    with span_from(TRACEPARENT, "caller"):
         provider.get_tracer("test").start_span("GET", attributes={"url.query": "name=hush", "url.path": "/x"}).end()
     (span,) = exporter.get_finished_spans()
     assert dict(span.attributes or {}) == {"url.query": "[redacted]", "url.path": "/x"}
@@ -131,7 +132,7 @@ def test_traces_are_exported_only_where_an_endpoint_is_named(endpoint: str, samp
     program = (
         "from shared import telemetry; telemetry.configure('customer');"
         "from opentelemetry import trace; import contextlib;"
-        "s = telemetry.span_from(None, 'x'); s.__enter__();"
+        "s = trace.get_tracer('x').start_as_current_span('x'); s.__enter__();"
         "print(int(trace.get_current_span().get_span_context().trace_flags.sampled));"
         "print(len(telemetry.tracer_provider('customer')._active_span_processor._span_processors));"
         "import os; os._exit(0)"
