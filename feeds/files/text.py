@@ -99,7 +99,7 @@ def csv_chunks(
     encoding = "utf-8-sig" if codecs.lookup(layout.encoding).name == "utf-8" else layout.encoding
     with _refusing(path, position), opened(path) as (raw, share):
         text = io.TextIOWrapper(raw, encoding=encoding, errors=unreadable.name, newline="")
-        lines_of, delimiter = _Lines(text), delimiter_of(path, layout)
+        lines_of, delimiter = TextLines(text), delimiter_of(path, layout)
         reader = csv.reader(lines_of, delimiter=delimiter)
         header = layout.header if layout.header is not None else next(reader, None)
         if header is None:
@@ -108,7 +108,7 @@ def csv_chunks(
         plain = columns.plain_rows(delimiter)
         first = 0
         while first < start:
-            passed = len(_taken(reader, lines_of, min(size, start - first), path.name, [])[0])
+            passed = len(taken(reader, lines_of, min(size, start - first), path.name, [])[0])
             if not passed:
                 raise FeedRefused("file_too_short", f"{path.name} ends before its record {start}, where to go on")
             first += passed
@@ -124,8 +124,8 @@ def csv_chunks(
                     first += len(posted)
                     continue
                 lines_of.give_back(some)
-            faults: list[Item] = []
-            rows, lines = _taken(reader, lines_of, size, path.name, faults)
+            faults: list[RowFault] = []
+            rows, lines = taken(reader, lines_of, size, path.name, faults)
             if not rows:
                 return
             all_lines = lines
@@ -136,16 +136,16 @@ def csv_chunks(
             first += len(all_lines)
 
 
-class _Lines:
+class TextLines:
     """A text's lines, which may be given back."""
 
-    def __init__(self, text: IO[str]) -> None:
+    def __init__(self, text: Iterator[str]) -> None:
         self._text = text
         self._given_back = iter(list[str]())
         self.number = 0
         """Of the line that was taken last."""
 
-    def __iter__(self) -> "_Lines":
+    def __iter__(self) -> "TextLines":
         return self
 
     def __next__(self) -> str:
@@ -166,8 +166,8 @@ class _Lines:
         self.number -= len(lines)
 
 
-def _taken(
-    reader: Any, lines_of: _Lines, size: int, name: str, faults: list[Item]
+def taken(
+    reader: Any, lines_of: TextLines, size: int, name: str, faults: list[RowFault]
 ) -> tuple[list[list[str]], Sequence[int]]:
     """Up to `size` records and the line that each begins on. What is no record counts as an empty one."""
     rows: list[list[str]] = []
@@ -199,7 +199,7 @@ def _line_ends(cell: str) -> int:
 
 
 def _without_unreadable(
-    rows: list[list[str]], lines: Sequence[int], name: str, faults: list[Item]
+    rows: list[list[str]], lines: Sequence[int], name: str, faults: list[RowFault]
 ) -> tuple[list[list[str]], list[int]]:
     kept = []
     for row, line in zip(rows, lines, strict=True):
@@ -223,10 +223,10 @@ def ndjson_chunks(file: File, layout: Layout, start: int, size: int) -> Iterator
             if next(lines, None) is None:
                 raise FeedRefused("file_too_short", f"{path.name} ends before its line {start}, where to go on")
         position[0] = start
-        while taken := list(islice(lines, size)):
+        while some := list(islice(lines, size)):
             others: list[Item] = []
             rows, numbers = [], []
-            for line, payload in enumerate(taken, position[0] + 1):
+            for line, payload in enumerate(some, position[0] + 1):
                 if not payload or payload.isspace():
                     continue
                 if len(payload) > MOST_LINE_BYTES:
@@ -243,8 +243,8 @@ def ndjson_chunks(file: File, layout: Layout, start: int, size: int) -> Iterator
                         numbers.append(line)
             items = columns.read(rows, numbers) if columns is not None else []
             items = [*items, *others] if others else items
-            yield Chunk(position[0], in_place(items, range(position[0] + 1, position[0] + 1 + len(taken))), share())
-            position[0] += len(taken)
+            yield Chunk(position[0], in_place(items, range(position[0] + 1, position[0] + 1 + len(some))), share())
+            position[0] += len(some)
 
 
 def _lines(raw: IO[bytes], encoding: str) -> Iterator[bytes]:

@@ -1,6 +1,7 @@
 """Whatever a history is written in, it becomes what the same events become live: in any order, some of them twice."""
 
 import random
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import duckdb
 import msgspec
 import pytest
 
-from feeds.files.facts import IDENTITY, Fact, types_without_identity
+from feeds.files.facts import IDENTITY, Chunk, Fact, Misfit, PostedColumns, types_without_identity
 from feeds.files.layout import File, Format, Layout
 from feeds.files.reading import chunks
 from feeds.files.text import zstd_module
+from feeds.rows import FeedRefused
 from shared.database import Database
 from shared.events import decode
 from shared.events.corebanking import CoreBankingEvent, TransactionPosted
@@ -157,3 +159,78 @@ async def test_a_history_that_comes_again_as_something_else_is_all_duplicates(
     for write in (parquet, objects):
         again = run(database, *write(tmp_path, posted), "--source=core")
         assert (again["applied"], again["duplicate"], again["parked"]) == (0, 50, 0)
+
+
+def typed(folder: Path, name: str, columns: str, options: str = "", rows: int = 300) -> File:
+    """Of CSV rows, a Parquet file whose columns are these expressions."""
+    source = write_csv(folder / "typed.csv", movements(3, 9, rows))
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"copy (select {columns} from read_csv('{source}', all_varchar=true)) to '{folder}/"
+            + name.replace("'", "''")
+            + "'"
+            f" (format parquet{options})"
+        )
+    return File(folder / name, Format.PARQUET, TransactionPosted)
+
+
+PLAIN = "account_id, transaction_id, booked_on, sequence, amount_minor, currency, kind, balance_after_minor"
+TYPED = (
+    "account_id, transaction_id, cast(booked_on as date) as booked_on, cast(sequence as bigint) as sequence,"
+    " cast(amount_minor as {}) as amount_minor, currency, kind, [1] as passed_over, counterparty_bank"
+)
+
+
+@pytest.mark.parametrize("kind", ["varchar", "bigint", "decimal(18, 0)"])
+def test_parquet_is_read_by_columns_as_it_is_row_by_row(tmp_path: Path, kind: str) -> None:
+    file = typed(tmp_path, "it's a [name].parquet", TYPED.format(kind))
+    columns = [*chunks(file, Layout(source="core"), 7, 50)]
+    assert all(type(chunk.items) is PostedColumns for chunk in columns)
+    by_rows = typed(tmp_path, "rows.parquet", TYPED.format("double"))  # whose text is not enough
+    rows = [*chunks(by_rows, Layout(source="core"), 7, 50)]
+    assert not any(type(chunk.items) is PostedColumns for chunk in rows)
+    assert [(chunk.first, chunk.share) for chunk in columns] == [(chunk.first, chunk.share) for chunk in rows]
+    assert said(columns) == said(rows)
+    assert [line for line, *_ in said(columns)] == [*range(8, 301)]
+
+
+def said(read: Sequence[Chunk]) -> list[tuple[object, ...]]:
+    items = [item for chunk in read for item in chunk.items]
+    return [msgspec.structs.astuple(item) if isinstance(item, Fact) else (item,) for item in items]
+
+
+def test_an_odd_row_of_parquet_is_told_by_its_number_whatever_is_in_it(tmp_path: Path) -> None:
+    odd = "case when sequence = '40' then e'T\n\n4,\"0' else transaction_id end as transaction_id"
+    columns = PLAIN.replace("transaction_id", odd).replace(
+        "amount_minor", "if(sequence = '41', 'x', amount_minor) as amount_minor"
+    )
+    file = typed(tmp_path, "odd.parquet", columns)
+    items = [item for chunk in chunks(file, Layout(source="core"), 0, 60) for item in chunk.items]
+    lines = {item.line: item for item in items if item is not None}
+    assert sorted(lines) == [*range(1, 301)]
+    (at,) = [line for line, item in lines.items() if isinstance(item, Misfit)]
+    named = lines[at - 1]
+    assert isinstance(named, Fact)
+    assert isinstance(named.event, TransactionPosted)
+    assert named.event.transaction_id == 'T\n\n4,"0'
+
+
+def test_of_a_parquet_file_that_is_damaged_nothing_is_read_that_is_not_whole(tmp_path: Path) -> None:
+    file = typed(tmp_path, "damaged.parquet", PLAIN, ", row_group_size 2048, compression zstd", rows=9_000)
+    content = bytearray(file.path.read_bytes())
+    at = len(content) * 2 // 3
+    content[at : at + 2_000] = bytes(2_000)
+    file.path.write_bytes(content)
+    reading = chunks(file, Layout(source="core"), 0, 100)
+    whole: list[Chunk] = []
+    with pytest.raises(FeedRefused, match="after row"):
+        whole.extend(reading)
+    events = [item.event for chunk in whole for item in chunk.items if isinstance(item, Fact)]
+    assert events == movements(3, 9, 9_000)[: len(events)]
+
+
+def test_who_stops_reading_parquet_ends_it(tmp_path: Path) -> None:
+    reading = chunks(typed(tmp_path, "long.parquet", PLAIN, rows=20_000), Layout(source="core"), 0, 10)
+    assert len(next(reading).items) == 10
+    reading.close()  # type: ignore[attr-defined] # a generator
+    assert not [thread for thread in threading.enumerate() if thread.name == "parquet"]
