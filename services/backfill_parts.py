@@ -186,7 +186,7 @@ class Ahead:
         return Block(chunk.first, chunk.items, arrivals)
 
     def _part(self, blocks: Sequence[Block], share: float) -> Part:
-        part = Part(blocks, share)
-        if all(block.arrivals is not None for block in blocks):
-            return Part(blocks, share, self._receiving.arrivals(part))
-        return part
+        if any(block.arrivals is None for block in blocks):
+            return Part(blocks, share)
+        whole = self._receiving.arrivals(Part(blocks, share))
+        return Part([Block(block.first, block.items) for block in blocks], share, whole)  # else all is there twice

@@ -20,6 +20,8 @@ from shared.json_columns import Part, Written
 from shared.masking import masked
 
 MOST_IN_ONE_EVENT = 1_000
+ROWS_AT_ONCE = 20_000
+"""Of which customers' events are made."""
 
 
 async def write_receipts(session: AsyncSession, transactions: Transactions, at: Ints, applied: Flags) -> None:
@@ -79,10 +81,19 @@ def telling(transactions: Transactions, accounts: Accounts, rows: Booked, order:
     counts = np.diff(np.append(starts, len(told_to)))
     begins = (np.arange(len(told_to)) - np.repeat(starts, counts)) % MOST_IN_ONE_EVENT == 0
     yield
-    told = yield from _telling(transactions, accounts, rows.take(by_customer), order[by_customer], begins)
-    bounds = [*told.at[begins].tolist(), int(told.at[-1] + told.length[-1])]
-    payloads = [told.buffer[first:last] for first, last in pairwise(bounds)]
     keys = [each.decode() for each in written_ids(customers).view("S36")[told_to[begins]].tolist()]
+    events, payloads = np.append(np.flatnonzero(begins), len(told_to)), list[bytes]()
+    first = 0
+    while first < len(
+        told_to
+    ):  # as many whole events as begin within so many rows: all at once they would be there thrice
+        last = int(events[np.searchsorted(events, min(first + ROWS_AT_ONCE, len(told_to)))])
+        some = slice(first, last)
+        rows_of, index = rows.take(by_customer[some]), order[by_customer[some]]
+        told = yield from _telling(transactions, accounts, rows_of, index, begins[some])
+        bounds = [*told.at[begins[some]].tolist(), int(told.at[-1] + told.length[-1])]
+        payloads += [told.buffer[at:end] for at, end in pairwise(bounds)]
+        first = last
     return Told(keys, payloads)
 
 

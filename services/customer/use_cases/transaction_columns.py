@@ -150,10 +150,10 @@ def joined(some: Sequence[Transactions]) -> Transactions:
         return some[0]
     index: dict[str, int] = {}
     of = [np.array([index.setdefault(name, len(index)) for name in each.named.names])[each.named.of] for each in some]
-    begins = [int(each.lines[0]) for each in some]
+    begins, receive = [int(each.lines[0]) for each in some], [each.receive_line for each in some]
 
     def receive_line(line: int) -> Received:
-        return some[bisect_right(begins, line) - 1].receive_line(line)
+        return receive[bisect_right(begins, line) - 1](line)
 
     ids = [each.event_ids for each in some if each.event_ids is not None]
     assert len(ids) in (0, len(some)), "all are named by their transactions, or none is"
