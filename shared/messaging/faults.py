@@ -13,6 +13,7 @@ PASSING = ("08", "40", "53", "57", "58")
 """SQLSTATE classes: connection lost, transaction rolled back for others, no resources, operator intervened, system."""
 PASSING_STATES = ("25006", "55006", "55P03")
 """Read-only (a standby that is not the primary yet), in use, lock not available."""
+FIRST_DELAY, MOST_DELAY = 0.05, 10.0  # seconds
 
 
 class Away(Exception):
@@ -48,12 +49,12 @@ def is_away(fault: BaseException) -> bool:
     return not isinstance(fault, (TimeoutError, PoolTimeout))
 
 
-def backoff(first: float = 0.05, most: float = 10.0) -> Iterator[float]:
+def backoff() -> Iterator[float]:
     """Seconds to wait before each further attempt: doubling, with jitter of half on either side."""
-    delay = first
+    delay = FIRST_DELAY
     while True:
         yield delay * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret
-        delay = min(delay * 2, most)
+        delay = min(delay * 2, MOST_DELAY)
 
 
 def name_of(fault: BaseException) -> str:

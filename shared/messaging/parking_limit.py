@@ -11,13 +11,12 @@ class Stopped(Exception):
 class ParkingLimit:
     """100 in a row, or 5 % of the last 10,000. Not `enforced`, everything may be parked: it was the data after all."""
 
-    def __init__(
-        self, *, in_a_row: int = 100, share: float = 0.05, window: int = 10_000, enforced: bool = True
-    ) -> None:
+    SHARE = 0.05
+    WINDOW = 10_000
+
+    def __init__(self, *, in_a_row: int = 100, enforced: bool = True) -> None:
         self._enforced = enforced
         self._most_in_a_row = in_a_row
-        self._share = share
-        self._window = window
         self._in_a_row = 0
         self._recent: deque[tuple[int, int]] = deque()
         self._delivered = 0
@@ -29,7 +28,7 @@ class ParkingLimit:
             return
         longest, _ = self._runs(parked, size)
         delivered, count = self._delivered + size, self._parked + len(parked)
-        if longest >= self._most_in_a_row or (delivered >= self._window and count > self._share * delivered):
+        if longest >= self._most_in_a_row or (delivered >= self.WINDOW and count > self.SHARE * delivered):
             raise Stopped(f"{longest} events in a row, or {count} of {delivered}, would be parked")
 
     def count(self, parked: Sequence[int], size: int) -> None:
@@ -38,7 +37,7 @@ class ParkingLimit:
         self._recent.append((size, len(parked)))
         self._delivered += size
         self._parked += len(parked)
-        while self._delivered - self._recent[0][0] >= self._window:
+        while self._delivered - self._recent[0][0] >= self.WINDOW:
             gone, gone_parked = self._recent.popleft()
             self._delivered -= gone
             self._parked -= gone_parked
