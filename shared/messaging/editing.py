@@ -114,12 +114,19 @@ async def edit(
         "customer_id": is_now.customer_id,
         "sealed": is_now.sealed if payload is not None else None,
         "headers": headers,
-        "type": headers.get("ce_type", "")[:500] or None,
-        "event_id": headers.get("ce_id", "")[:500] or None,
+        "type": _told(headers, "ce_type", letter.headers, letter.type),
+        "event_id": _told(headers, "ce_id", letter.headers, letter.event_id),
         "edits": letter.edits + 1,
     }
     await session.execute(update(dead_letter).where(dead_letter.c.id == letter_id).values(changed))
     return True
+
+
+def _told(headers: Mapping[str, str], name: str, before: Mapping[str, str], told: str | None) -> str | None:
+    """What lists tell: what the header says, or what was told of a letter that has all in its payload."""
+    if name not in before and name not in headers:
+        return told
+    return headers.get(name, "")[:500] or None
 
 
 def field_of_edit(edit_id: UUID) -> str:

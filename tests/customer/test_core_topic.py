@@ -137,6 +137,9 @@ async def test_a_dead_letter_of_the_core_tells_an_operator_all_that_it_was(
     async with customer.http(operator()) as http:
         (letter,) = (await http.get("/dead-letters")).json()["items"]
         shown = (await http.get(f"/dead-letters/{letter['id']}")).json()["record"]
+        mended = {"payload_patch": {"time": "2026-03-01T09:00:00Z"}}
+        edited = await http.patch(f"/dead-letters/{letter['id']}", json=mended, headers={"If-Match": "*"})
+    assert edited.json()["type"] == letter["type"] == HEADERS["ce_type"].decode()
     assert shown["headers"] == {"content-type": "application/cloudevents+json"}
     said = {name.removeprefix("ce_"): said.decode() for name, said in HEADERS.items()}
     assert msgspec.json.decode(shown["payload"]) == {**said, "id": "\u53f7 1", "time": "no time", **held}
