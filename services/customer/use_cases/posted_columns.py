@@ -84,9 +84,8 @@ def telling(transactions: Transactions, accounts: Accounts, rows: Booked, order:
     keys = [each.decode() for each in written_ids(customers).view("S36")[told_to[begins]].tolist()]
     events, payloads = np.append(np.flatnonzero(begins), len(told_to)), list[bytes]()
     first = 0
-    while first < len(
-        told_to
-    ):  # as many whole events as begin within so many rows: all at once they would be there thrice
+    while first < len(told_to):
+        # As many whole events as begin within so many rows: all at once, their bytes would be there thrice.
         last = int(events[np.searchsorted(events, min(first + ROWS_AT_ONCE, len(told_to)))])
         some = slice(first, last)
         rows_of, index = rows.take(by_customer[some]), order[by_customer[some]]
