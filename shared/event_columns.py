@@ -8,7 +8,7 @@ and the values must be what the declared type allows. An event that has no such 
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from msgspec import inspect
@@ -17,7 +17,7 @@ from shared.byte_slices import Bools, Ints, Template, blocks
 from shared.columns import Column
 from shared.events.base import Event, Undecodable, decode
 from shared.field_values import Field, Kind, field_of, read_integers
-from shared.messaging.record_columns import RecordColumns
+from shared.messaging.record_columns import Slices
 
 E = TypeVar("E", bound=Event)
 
@@ -43,6 +43,18 @@ _TEXT, _INTEGER, _CONSTANT = 2, 3, 4  # its groups
 
 
 _TOKENS = {Kind.INTEGER: {_INTEGER, _CONSTANT}, Kind.TEXT: {_TEXT, _CONSTANT}, Kind.CHOICE: {_TEXT, _CONSTANT}}
+
+
+class Values(Protocol):
+    """The events' bytes, as `RecordColumns` has them: slices of a buffer that goes on for SLACK bytes behind them."""
+
+    @property
+    def buffer(self) -> bytes: ...
+
+    @property
+    def value(self) -> Slices: ...
+
+    def __len__(self) -> int: ...
 
 
 class Read(NamedTuple):
@@ -136,7 +148,7 @@ class EventColumns(Generic[E]):
     `rows` are their indexes among the records; `faults` say of the others, by index, what is wrong with them.
     """
 
-    def __init__(self, records: RecordColumns, rows: Ints, fields: Sequence[Field]) -> None:
+    def __init__(self, records: Values, rows: Ints, fields: Sequence[Field]) -> None:
         count = len(records)
         self.faults: dict[int, Undecodable] = {}
         self.rows = rows
@@ -255,12 +267,12 @@ class EventReader(Generic[E]):
         self._fields = {each.encode_name: field_of(event_type, each) for each in declared.fields}
         self._layouts: list[_Layout] = []
 
-    def read(self, records: RecordColumns, rows: Ints | None = None) -> EventColumns[E]:
+    def read(self, records: Values, rows: Ints | None = None) -> EventColumns[E]:
         """What the values of these rows are, or of all, whatever type the headers say."""
         *_, events = self.reading(records, rows)
         return events
 
-    def reading(self, records: RecordColumns, rows: Ints | None = None) -> Iterator[EventColumns[E]]:
+    def reading(self, records: Values, rows: Ints | None = None) -> Iterator[EventColumns[E]]:
         """As `read`, some thousands at a time: what comes last is whole. In between, others may have the event loop."""
         rows = np.arange(len(records)) if rows is None else rows
         fields = [field for field in self._fields.values() if field is not None]
@@ -272,7 +284,7 @@ class EventReader(Generic[E]):
             events.rows = np.setdiff1d(rows, list(events.faults), assume_unique=True)
         yield events
 
-    def _read(self, records: RecordColumns, rows: Ints, events: EventColumns[E]) -> None:
+    def _read(self, records: Values, rows: Ints, events: EventColumns[E]) -> None:
         """By the layouts that are known, then by those that are learnt from what these do not fit, then one by one."""
         for layout in self._layouts:
             if len(rows) > self.FEW:
@@ -288,7 +300,7 @@ class EventReader(Generic[E]):
                 rows = events.keep(rows, layout_learnt)
         self._layouts = [*learnt, *self._layouts][:LAYOUTS]
 
-    def _decode(self, records: RecordColumns, row: int, events: EventColumns[E]) -> tuple[bytes, E] | None:
+    def _decode(self, records: Values, row: int, events: EventColumns[E]) -> tuple[bytes, E] | None:
         value = records.value.bytes_of(records.buffer, row) or b""
         try:
             event = decode(self._type, value)

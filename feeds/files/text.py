@@ -16,6 +16,7 @@ import msgspec
 from feeds.files.columns import Columns, usable_columns
 from feeds.files.facts import Chunk, Envelope, Item, in_place
 from feeds.files.layout import File, Layout, delimiter_of
+from feeds.files.plain_objects import PlainObjects
 from feeds.rows import FeedRefused, RowFault
 from shared.events.corebanking import CoreBankingEvent
 
@@ -213,10 +214,11 @@ def _without_unreadable(
 def ndjson_chunks(file: File, layout: Layout, start: int, size: int) -> Iterator[Chunk]:
     """The file's lines from `start` on, `size` at a time. Raises FeedRefused."""
     path, position = file.path, [0]
-    columns, names = None, list[str]()
+    columns, plain, names = None, None, list[str]()
     if file.event_type is not None:
         names = usable_columns(file.event_type, layout)
         columns = Columns(path.name, file.event_type, names, layout)
+        plain = PlainObjects.of(file.event_type, layout)
     with _refusing(path, position), opened(path) as (raw, share):
         lines = _lines(raw, layout.encoding)
         for _ in range(start):
@@ -224,6 +226,12 @@ def ndjson_chunks(file: File, layout: Layout, start: int, size: int) -> Iterator
                 raise FeedRefused("file_too_short", f"{path.name} ends before its line {start}, where to go on")
         position[0] = start
         while some := list(islice(lines, size)):
+            if plain is not None and len(max(some, key=len)) <= MOST_LINE_BYTES:
+                posted = plain.read(some, range(position[0] + 1, position[0] + 1 + len(some)))
+                if posted is not None:
+                    yield Chunk(position[0], posted, share())
+                    position[0] += len(some)
+                    continue
             others: list[Item] = []
             rows, numbers = [], []
             for line, payload in enumerate(some, position[0] + 1):
