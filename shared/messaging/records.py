@@ -3,6 +3,7 @@
 CloudEvents 1.0, Kafka protocol binding, binary mode: attributes in `ce_` headers, JSON data.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -99,9 +100,10 @@ def _headers_of(event_type: str) -> Headers:
     return ("ce_type", event_type.encode()), ("ce_source", event_type.partition(".")[0].encode())
 
 
-_MALFORMED = "ce_id must be a UUID and ce_time an RFC 3339 instant with an offset"
+_MALFORMED = "ce_id must be a UUID and ce_time an RFC 3339 instant with an offset, of the years 2 to 9998"
 
-
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+"""W3C Trace Context, 3.2; whatever else the header says is not passed on."""
 _TYPES = {name.encode(): event_type for name, event_type in EVENT_TYPES.items()}
 _read_id = msgspec.json.Decoder(UUID).decode
 
@@ -132,15 +134,16 @@ def read_event_of(event_type: type[Event], headers: Mapping[str, bytes], record:
         occurred_at = datetime.fromisoformat(headers["ce_time"].decode())
     except (KeyError, ValueError, msgspec.MsgspecError):
         raise Undecodable("malformed_headers", _MALFORMED) from None
-    if occurred_at.tzinfo is None:
+    # In UTC others may be of a year that no datetime has: what follows from the event could never be sent.
+    if occurred_at.tzinfo is None or not 1 < occurred_at.year < 9999:
         raise Undecodable("malformed_headers", _MALFORMED)
     if record.value is None:
         raise Undecodable("malformed_event", "the record has no value")
-    traceparent = headers.get("traceparent")
+    traceparent = headers.get("traceparent", b"")
     return Delivery(
         id=event_id,
         event=decode(event_type, record.value),
         occurred_at=occurred_at,
         partition=record.partition,
-        traceparent=traceparent.decode("ascii", "replace") if traceparent else None,
+        traceparent=traceparent.decode() if _TRACEPARENT.fullmatch(traceparent) else None,
     )

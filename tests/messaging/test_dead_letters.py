@@ -16,12 +16,23 @@ from shared.events.customer import SurveyReported
 from shared.messaging import consumer
 from shared.messaging.dead_letters import Parked, count_as_parked, park
 from shared.messaging.faults import is_transient
+from shared.messaging.outbox import publish
 from shared.messaging.parking_limit import ParkingLimit, Stopped
 from shared.messaging.records import Outgoing, Record
 from shared.messaging.replay import open_payload
 from shared.messaging.subscriptions import Subscriptions
 from shared.messaging.tables import dead_letter
-from tests.messaging.line import PATIENCE_SECONDS, Line, Running, eventually, hearing, note, outgoing, survey
+from tests.messaging.line import (
+    PATIENCE_SECONDS,
+    Line,
+    Running,
+    eventually,
+    hearing,
+    life_event,
+    note,
+    outgoing,
+    survey,
+)
 
 UNDECODABLE: dict[str, Callable[[SurveyReported], Outgoing]] = {
     "unknown_event_type": lambda event: outgoing(event, ce_type=b"customer.never_heard_of.v1"),
@@ -34,6 +45,8 @@ UNDECODABLE: dict[str, Callable[[SurveyReported], Outgoing]] = {
     "id_that_is_no_text": lambda event: outgoing(event, ce_id=b"\xff\x00"),
     "no_time": lambda event: outgoing(event, ce_time=None),
     "time_without_an_offset": lambda event: outgoing(event, ce_time=b"2026-11-24T10:00:00"),
+    "time_before_all_years": lambda event: outgoing(event, ce_time=b"0001-01-01T00:00:00+23:59"),
+    "time_after_all_years": lambda event: outgoing(event, ce_time=b"9999-12-31T23:59:59-23:59"),
     "no_json": lambda event: outgoing(event)._replace(value=b"\xff\x00not json"),
     "wrong_field": lambda event: outgoing(event)._replace(value=b'{"customer_id": 17}'),
     "empty": lambda event: outgoing(event)._replace(value=b""),
@@ -52,7 +65,7 @@ async def test_what_cannot_be_read_is_parked_with_its_reason_and_the_rest_of_the
     assert Counter(await line.letters()) == {
         "unknown_event_type": 3,
         "unknown_specversion": 2,
-        "malformed_headers": 5,
+        "malformed_headers": 7,
         "malformed_event": 3,
     }
     ((letter_id, headers, event_id),) = await line.rows(
@@ -63,6 +76,20 @@ async def test_what_cannot_be_read_is_parked_with_its_reason_and_the_rest_of_the
         assert records[3].value not in letter.sealed
         assert await open_payload(session, letter) == records[3].value
     assert headers["ce_id"] == event_id == dict(records[3].headers)["ce_id"].decode()
+
+
+@pytest.mark.parametrize("time", [b"0002-01-01T00:00:00+23:59", b"9998-12-31T23:59:59-23:59"])
+async def test_what_follows_from_an_event_of_any_year_that_is_read_can_be_sent(embedded: Line, time: bytes) -> None:
+    """A row that no relay could read would keep all that follow from being sent."""
+
+    async def tell(session: AsyncSession, deliveries: Sequence[Delivery[SurveyReported]]) -> None:
+        for delivery in deliveries:
+            publish(session, life_event(delivery.event.customer_id), cause=delivery)
+
+    await embedded.send(outgoing(survey(1), ce_time=time))
+    async with embedded.relaying(), embedded.consuming(hearing(embedded.group, tell)):
+        assert await embedded.until(1) == [-1]
+    assert await embedded.outbox_is_empty()
 
 
 async def test_a_field_that_is_not_known_yet_is_ignored(line: Line) -> None:

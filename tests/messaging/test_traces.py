@@ -1,5 +1,6 @@
 """A delivery continues its event's trace, and what it publishes carries it on."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,8 +15,10 @@ from shared.messaging.outbox import publish
 from shared.messaging.records import headers_of
 from shared.messaging.subscriptions import Subscriptions
 from shared.telemetry import current_trace_id, current_traceparent, tracer_provider
-from tests.messaging.line import Line, eventually, life_event, note, survey
+from tests.messaging.line import Line, eventually, life_event, note, outgoing, survey
 from tests.spans import span_from
+
+NOBODYS = b"00-%032d-%016d-01" % (0, 0)
 
 
 @pytest.fixture(autouse=True)
@@ -77,3 +80,19 @@ async def test_in_a_batch_each_event_passes_on_the_trace_of_its_own_cause(embedd
 async def test_without_a_trace_an_event_carries_none(embedded: Line) -> None:
     await embedded.publish(survey(1))
     assert await embedded.rows("select traceparent from outbox") == [(None,)]
+
+
+@pytest.mark.parametrize("said", [b"", b"\0", b"\xff", b"Lin Meiqi", b"0" * 55, NOBODYS, NOBODYS * 1_000])
+async def test_what_is_no_trace_is_not_passed_on(embedded: Line, said: bytes) -> None:
+    async def tell(session: AsyncSession, deliveries: Sequence[Delivery[SurveyReported]]) -> None:
+        for delivery in deliveries:
+            publish(session, life_event(delivery.event.customer_id), cause=delivery)
+
+    subscriptions = Subscriptions(embedded.group)
+    subscriptions.on(SurveyReported, tell)
+    await embedded.send(outgoing(survey(1), traceparent=said))
+    async with embedded.consuming(subscriptions):
+        await eventually(lambda: embedded.has_delivered(1))
+    assert await embedded.letters() == []
+    ((passed_on,),) = await embedded.rows("select traceparent from outbox")
+    assert passed_on is None or re.fullmatch("00-(?!0{32})[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", passed_on)
