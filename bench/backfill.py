@@ -1,7 +1,7 @@
 """`python -m bench.backfill`: `branchline backfill` beside a bare COPY of the same rows into the same table.
 
 Both write the ledger, `posting`, of a customer service's database that has the accounts; in turns, on the same server.
-The COPY has its rows ready and does nothing else. The backfill reads a CSV file with some of the rows twice.
+The COPY has its rows ready and does nothing else. A backfill reads a file with some of the rows twice, in each format.
 """
 
 import argparse
@@ -21,6 +21,8 @@ from time import perf_counter, sleep
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import duckdb
+import msgspec
 import psycopg
 
 from bench.check import NotExactlyOnce
@@ -50,14 +52,27 @@ class Measured(NamedTuple):
     peak_mib: float = 0.0
 
 
+class Written(NamedTuple):
+    """A file, and how the command is told to read it."""
+
+    path: Path
+    options: Sequence[str] = ()
+
+
 class Files(NamedTuple):
+    """`transactions` are the same in each format, by its name."""
+
     accounts: Sequence[Path]
-    transactions: Path
+    transactions: dict[str, Written]
     rows: int
     different: int
 
 
-def write_files(folder: Path, rows: int) -> Files:
+FORMATS = ("csv", "major", "ndjson", "parquet")
+"""CSV without quotes; CSV with quotes, in major units, whose debits a column tells; objects; DuckDB's own."""
+
+
+def write_files(folder: Path, rows: int, formats: Sequence[str] = ("csv",)) -> Files:
     """A bank of one branch and CUSTOMERS accounts, and its transactions, 5 % of them twice."""
     accounts = list(holders(CUSTOMERS))
     parties = [[f"P{number}", 1, f"N{number}", "B1"] for number in range(len(accounts))]
@@ -68,13 +83,49 @@ def write_files(folder: Path, rows: int) -> Files:
         _write(folder / "accounts.csv", ["account_id", "revision", "kind", "currency", "opened_on", "holder"], opened),
     ]
     columns = ["account_id", "transaction_id", "booked_on", "sequence", "amount_minor", "currency", "kind"]
+    columns += ["balance_after_minor"]
     transactions, different = [], set()
     for posted, _, _ in generate(SEED, rows, CUSTOMERS, 4):
         different.add((posted.account_id, posted.transaction_id))
         cells = [posted.account_id, posted.transaction_id, posted.booked_on, posted.number, posted.amount_minor, "EUR"]
         transactions.append([*cells, posted.kind, posted.balance_after_minor])
-    path = _write(folder / "transactions.csv", [*columns, "balance_after_minor"], transactions)
-    return Files(written, path, rows, len(different))
+    written_as = {name: _WRITERS[name](folder, columns, transactions) for name in formats}
+    return Files(written, written_as, rows, len(different))
+
+
+def _plain(folder: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Written:
+    return Written(_write(folder / "transactions.csv", columns, rows))
+
+
+def _major(folder: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Written:
+    path = folder / "transactions-major.csv"
+    amount, balance = columns.index("amount_minor"), columns.index("balance_after_minor")
+    with path.open("w", newline="") as text:
+        writer = csv.writer(text, quoting=csv.QUOTE_ALL)
+        writer.writerow([*(column.removesuffix("_minor") for column in columns), "debit"])
+        for row in rows:
+            cells = [*row, "D" if row[amount] < 0 else "C"]
+            cells[amount], cells[balance] = f"{abs(row[amount]) / 100:.2f}", f"{row[balance] / 100:.2f}"
+            writer.writerow(cells)
+    return Written(path, ["--amounts=major", "--debit-when=debit=D"])
+
+
+def _ndjson(folder: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Written:
+    path = folder / "transactions.ndjson"
+    with path.open("wb") as lines:
+        lines.writelines(msgspec.json.encode(dict(zip(columns, row, strict=True))) + b"\n" for row in rows)
+    return Written(path, ["--type=transaction_posted"])
+
+
+def _parquet(folder: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Written:
+    source, path = _write(folder / "source.csv", columns, rows), folder / "transactions.parquet"
+    with duckdb.connect() as connection:
+        connection.read_csv(str(source)).write_parquet(str(path))
+    source.unlink()
+    return Written(path)
+
+
+_WRITERS = {"csv": _plain, "major": _major, "ndjson": _ndjson, "parquet": _parquet}
 
 
 def _write(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> Path:
@@ -85,11 +136,11 @@ def _write(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     return path
 
 
-def measure_backfill(postgres: EmbeddedPostgres, url: str, files: Files) -> Measured:
+def measure_backfill(postgres: EmbeddedPostgres, url: str, files: Files, read: Written) -> Measured:
     """Raises NotExactlyOnce."""
     began, cpu = perf_counter(), _cpu(postgres)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    summary, peak = _load(url, [files.transactions])
+    summary, peak = _load(url, [read.path], read.options)
     seconds = perf_counter() - began
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     python = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
@@ -105,9 +156,9 @@ def measure_backfill(postgres: EmbeddedPostgres, url: str, files: Files) -> Meas
     )
 
 
-def _load(url: str, paths: Sequence[Path]) -> tuple[dict[str, int], int]:
+def _load(url: str, paths: Sequence[Path], options: Sequence[str] = ()) -> tuple[dict[str, int], int]:
     """The summary, and the process's greatest memory in bytes: its own, not what it had of the one that started it."""
-    program = [sys.executable, "-m", "services.cli", "backfill", *map(str, paths), "--source=core", "--json"]
+    program = [sys.executable, "-m", "services.cli", "backfill", *map(str, paths), "--source=core", "--json", *options]
     environment = {**os.environ, **KEYS, "CUSTOMER_DATABASE_URL": url}
     peak = 0
     with subprocess.Popen(program, env=environment, stdout=subprocess.PIPE, text=True) as loading:  # noqa: S603 - our own
@@ -190,42 +241,53 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.backfill", description=__doc__)
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=FORMATS)
     given = parser.parse_args()
-    backfills, copies = [], []
+    copies: list[Measured] = []
+    backfills: dict[str, list[Measured]] = {name: [] for name in given.formats}
     with tempfile.TemporaryDirectory(prefix="branchline-bench-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        files = write_files(folder, given.rows)
+        files = write_files(folder, given.rows, given.formats)
         postgres = start_postgres(folder / "postgres")
         try:
             for turn in range(given.rounds):
-                database = f"backfill_{turn}"
-                postgres.provision(database, SERVICE, f"{SERVICE}_api")
-                url = postgres.url(SERVICE, database)
-                asyncio.run(migrate(SERVICE, url))
-                _load(url, files.accounts)
+                url = _bank(postgres, f"copy_{turn}", files)
                 copies.append(measure_copy(postgres, url, _ready_rows(url, files)))
-                postgres.checkpoint()
-                backfills.append(measure_backfill(postgres, url, files))
-                postgres.checkpoint()
                 print(f"round {turn + 1}  {_line('copy', copies[-1:])}", file=sys.stderr, flush=True)
-                print(f"round {turn + 1}  {_line('backfill', backfills[-1:])}", file=sys.stderr, flush=True)
+                for read_as, written in files.transactions.items():
+                    url = _bank(postgres, f"{read_as}_{turn}", files)
+                    backfills[read_as].append(measure_backfill(postgres, url, files, written))
+                    print(f"round {turn + 1}  {_line(read_as, backfills[read_as][-1:])}", file=sys.stderr, flush=True)
         finally:
             postgres.stop()
     print(_line("copy", copies))
-    print(_line("backfill", backfills))
-    vs_copy = median(backfill.rate / copy.rate for backfill, copy in zip(backfills, copies, strict=True))
-    rate, python, served, peak = (median(values) for values in zip(*backfills, strict=True))
-    result = {
-        "rows": given.rows,
+    for read_as, rounds in backfills.items():
+        print(_line(read_as, rounds))
+    formats = {read_as: _result(rounds, copies) for read_as, rounds in backfills.items()}
+    copy_us = round(median(copy.python_us + copy.postgres_us for copy in copies), 2)
+    print(json.dumps({"rows": given.rows, "copy_us": copy_us, **formats[given.formats[0]], "formats": formats}))
+
+
+def _bank(postgres: EmbeddedPostgres, database: str, files: Files) -> str:
+    """The address of a new database that has the accounts, and nothing left to write."""
+    postgres.provision(database, SERVICE, f"{SERVICE}_api")
+    url = postgres.url(SERVICE, database)
+    asyncio.run(migrate(SERVICE, url))
+    _load(url, files.accounts)
+    postgres.checkpoint()
+    return url
+
+
+def _result(rounds: Sequence[Measured], copies: Sequence[Measured]) -> dict[str, float]:
+    rate, python, served, peak = (median(values) for values in zip(*rounds, strict=True))
+    return {
         "rows_per_second": round(rate),
         "python_us": round(python, 2),
         "postgres_us": round(served, 2),
-        "copy_us": round(median(copy.python_us + copy.postgres_us for copy in copies), 2),
-        "vs_copy": round(vs_copy, 3),
+        "vs_copy": round(median(load.rate / copy.rate for load, copy in zip(rounds, copies, strict=True)), 3),
         "peak_mib": round(peak),
     }
-    print(json.dumps(result))
 
 
 if __name__ == "__main__":

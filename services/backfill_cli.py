@@ -75,7 +75,7 @@ def load_history(
     most_parked: Annotated[
         int, typer.Option(min=0, help="Stops before more rows than this of one file are parked.")
     ] = 1_000,
-    rows: Annotated[int, typer.Option(min=1, max=500_000, help="The most rows of one transaction.")] = 300_000,
+    rows: Annotated[int, typer.Option(min=1, max=500_000, help="The most rows of one transaction.")] = 200_000,
     again: Annotated[
         bool, typer.Option("--again", help="From the beginning, also what is loaded or has changed since.")
     ] = False,

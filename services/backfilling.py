@@ -86,7 +86,7 @@ class Terms:
     """
 
     rules: Rules
-    rows: int = 300_000
+    rows: int = 200_000
     most_parked: int = 1_000
     again: bool = False
     patience_seconds: float = 300.0
