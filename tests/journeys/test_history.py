@@ -11,6 +11,7 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from services.cli import app
+from shared import batch_memory
 from shared.events.corebanking import (
     ComplaintOutcome,
     ComplaintRecorded,
@@ -71,8 +72,9 @@ def load(bank: Bank, folder: Path, events: list[CoreBankingEvent]) -> str:
 
 
 async def test_alerts_of_a_loaded_history_are_recorded_and_only_the_last_weeks_are_sent(
-    bank: Bank, tmp_path: Path
+    bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(batch_memory, "expect_batches", lambda: None)  # of a process of the command's own
     if bank.line is None:
         pytest.skip("the databases of a line behind a gateway are out of reach")
     past, recent = Customer(), Customer()
