@@ -5,7 +5,7 @@ CloudEvents 1.0, Kafka protocol binding, binary mode: attributes in `ce_` header
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
@@ -100,7 +100,7 @@ def _headers_of(event_type: str) -> Headers:
     return ("ce_type", event_type.encode()), ("ce_source", event_type.partition(".")[0].encode())
 
 
-_MALFORMED = "ce_id must be a UUID and ce_time an RFC 3339 instant with an offset, of the years 2 to 9998"
+_MALFORMED = "ce_id must be a UUID and ce_time an RFC 3339 instant with an offset"
 
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 """W3C Trace Context, 3.2; whatever else the header says is not passed on."""
@@ -134,8 +134,7 @@ def read_event_of(event_type: type[Event], headers: Mapping[str, bytes], record:
         occurred_at = datetime.fromisoformat(headers["ce_time"].decode())
     except (KeyError, ValueError, msgspec.MsgspecError):
         raise Undecodable("malformed_headers", _MALFORMED) from None
-    # In UTC others may be of a year that no datetime has: what follows from the event could never be sent.
-    if occurred_at.tzinfo is None or not 1 < occurred_at.year < 9999:
+    if occurred_at.tzinfo is None or not _is_in_utc(occurred_at):
         raise Undecodable("malformed_headers", _MALFORMED)
     if record.value is None:
         raise Undecodable("malformed_event", "the record has no value")
@@ -147,3 +146,14 @@ def read_event_of(event_type: type[Event], headers: Mapping[str, bytes], record:
         partition=record.partition,
         traceparent=traceparent.decode() if _TRACEPARENT.fullmatch(traceparent) else None,
     )
+
+
+def _is_in_utc(instant: datetime) -> bool:
+    """Whether it is of a year that a datetime has in UTC, too: else what follows from the event could never be sent."""
+    if 1 < instant.year < 9999:
+        return True
+    try:
+        instant.astimezone(UTC)
+    except OverflowError:
+        return False
+    return True
