@@ -3,7 +3,7 @@
 Positions are of a buffer that goes on for SLACK bytes behind whatever is read: a load may go over a slice's end.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,23 @@ Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 
 SLACK = 1_024
+NULL = -1
 HIGH_BITS = np.uint64(0x8080808080808080)
 _ONE = np.uint64(1)
+
+
+class Slices(NamedTuple):
+    """Where bytes lie in a buffer; a length of NULL is null, and another below it what its owner says."""
+
+    at: Ints
+    length: Ints
+
+    def part(self, rows: slice) -> "Slices":
+        return Slices(self.at[rows], self.length[rows])
+
+    def bytes_of(self, buffer: bytes, row: int) -> bytes | None:
+        at, length = int(self.at[row]), int(self.length[row])
+        return None if length < 0 else buffer[at : at + length]
 
 
 class Unusual(Exception):

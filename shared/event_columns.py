@@ -13,11 +13,10 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 from msgspec import inspect
 
-from shared.byte_slices import Bools, Ints, Template, blocks
+from shared.byte_slices import Bools, Ints, Slices, Template, blocks
 from shared.columns import Column
 from shared.events.base import Event, Undecodable, decode
 from shared.field_values import Field, Kind, field_of, read_integers
-from shared.messaging.record_columns import Slices
 
 E = TypeVar("E", bound=Event)
 

@@ -13,11 +13,10 @@ import numpy as np
 
 from feeds.files.facts import PostedColumns, PostedValues
 from feeds.files.layout import Amounts, Layout
-from shared.byte_slices import SLACK
+from shared.byte_slices import SLACK, Slices
 from shared.columns import Column, chosen
 from shared.event_columns import EventColumns, EventReader
 from shared.events.corebanking import CoreBankingEvent, TransactionPosted
-from shared.messaging.record_columns import Slices
 
 _CURRENCY = re.compile("[A-Z]{3}")
 

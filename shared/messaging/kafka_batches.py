@@ -19,8 +19,10 @@ from aiokafka.record.legacy_records import LegacyRecordBatch
 
 from shared.byte_slices import (
     HIGH_BITS,
+    NULL,
     SLACK,
     Ints,
+    Slices,
     Template,
     Unusual,
     leading_bytes,
@@ -30,12 +32,10 @@ from shared.byte_slices import (
 from shared.messaging.record_columns import (
     ABSENT,
     NAMING,
-    NULL,
     TOLD,
     Headers,
     Layout,
     RecordColumns,
-    Slices,
     named_in,
 )
 from shared.messaging.records import Record, TopicPartition

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol, overload
 
 import numpy as np
 
-from shared.byte_slices import SLACK, Bools, Ints, blocks
+from shared.byte_slices import NULL, SLACK, Bools, Ints, Slices, blocks
 from shared.events import Event
 from shared.messaging.records import ReadHeaders, Record, TopicPartition
 
@@ -19,21 +19,8 @@ Named = tuple[bytes, ...]
 """What a record's headers of these names say."""
 TOLD = ("ce_id", "ce_source", "ce_time")
 """Headers that are read by columns."""
-NULL, ABSENT = -1, -2
-
-
-class Slices(NamedTuple):
-    """Where bytes lie in the buffer; a length of NULL is null, and of a header ABSENT that there is none."""
-
-    at: Ints
-    length: Ints
-
-    def part(self, rows: slice) -> "Slices":
-        return Slices(self.at[rows], self.length[rows])
-
-    def bytes_of(self, buffer: bytes, row: int) -> bytes | None:
-        at, length = int(self.at[row]), int(self.length[row])
-        return None if length < 0 else buffer[at : at + length]
+ABSENT = -2
+"""The length of a header that there is none of."""
 
 
 class Layout(NamedTuple):

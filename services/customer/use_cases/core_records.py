@@ -24,11 +24,11 @@ from services.customer.use_cases.receiving import (
     receive,
 )
 from services.customer.use_cases.transaction_columns import Facts, Flags, Ints, Transactions, making
-from shared.byte_slices import Template
+from shared.byte_slices import Slices, Template
 from shared.columns import chosen, texts_at
 from shared.event_columns import EventColumns, EventReader
 from shared.events.corebanking import TransactionPosted
-from shared.messaging.record_columns import RecordColumns, Slices
+from shared.messaging.record_columns import RecordColumns
 from shared.messaging.records import Record, headers_of
 
 

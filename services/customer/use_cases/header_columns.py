@@ -10,8 +10,8 @@ import numpy.typing as npt
 from services.customer.domain.dates import EARLIEST_YEAR, LATEST_YEAR, is_plausible, may_have_happened
 from services.customer.use_cases.receiving import MAX_ID_LENGTH
 from services.customer.use_cases.transaction_columns import Flags, Ints
-from shared.byte_slices import blocks
-from shared.messaging.record_columns import ABSENT, Slices
+from shared.byte_slices import Slices, blocks
+from shared.messaging.record_columns import ABSENT
 
 ROWS_AT_ONCE = 2_000  # stay in the processor's cache
 
