@@ -24,7 +24,7 @@ T = TypeVar("T")
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-AT_ONCE = 1_000
+AT_ONCE = 2_000
 """Transactions that stay in the processor's cache from one step to the next."""
 
 FIELDS = TransactionPosted.__struct_fields__
