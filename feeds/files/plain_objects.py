@@ -6,7 +6,6 @@ others are, which also tells what is wrong with them.
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -21,11 +20,12 @@ from shared.events.corebanking import CoreBankingEvent, TransactionPosted
 _CURRENCY = re.compile("[A-Z]{3}")
 
 
-class _Lines(NamedTuple):
+class _Lines:
     """As `EventReader` takes the values of records."""
 
-    buffer: bytes
-    value: Slices
+    def __init__(self, buffer: bytes, value: Slices) -> None:
+        self.buffer = buffer
+        self.value = value
 
     def __len__(self) -> int:
         return len(self.value.at)
