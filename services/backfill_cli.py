@@ -91,6 +91,7 @@ def load_history(
     from services.backfilling import BackfillFailed, Terms
     from services.customer.settings import CustomerSettings
     from services.customer.use_cases.ingestion import Rules
+    from shared.batch_memory import expect_batches
 
     try:
         settings = BackfillSettings()  # type: ignore[call-arg] # from the environment
@@ -120,6 +121,7 @@ def load_history(
         audit_keys = AuditKeys.read(platform.audit_keys, platform.audit_keys_file)
         rules = Rules(partitions=platform.partitions, tolerance_minor=tolerance)
         terms = Terms(rules=rules, rows=rows, most_parked=most_parked, again=again)
+        expect_batches()  # sets aside what is there: not the loop, which may end with a fault and all that it holds
         asyncio.run(_load(settings.database_url, keyring, audit_keys, files, layout, terms, report, as_json))
     except FeedRefused as refusal:
         raise _refuse(f"{refusal.detail} ({refusal.code}).") from None
@@ -143,7 +145,6 @@ async def _load(
 ) -> None:
     from services.backfilling import backfill, still_held
     from shared.audit.writer import AuditWriter
-    from shared.batch_memory import expect_batches
     from shared.database import Database
     from shared.sealing.data_keys import DataKeys
     from shared.sealing.master_keys import LocalMasterKeys
@@ -152,7 +153,6 @@ async def _load(
     database.data_keys = DataKeys(LocalMasterKeys(keyring))
     audit = database.audit = AuditWriter("customer", url, audit_keys)
     began = monotonic()
-    expect_batches()
     try:
         with Shown(Console(stderr=True)) as shown:
             loaded = await backfill(database, files, layout, terms, shown)

@@ -304,3 +304,11 @@ async def test_a_position_that_another_moved_is_not_moved_again(database: Databa
     assert await state(database) == before
     await load(2)
     assert position(database) == 4
+
+
+async def test_a_parquet_file_that_is_none_is_told_in_one_line(database: Database, tmp_path: Path) -> None:
+    """What holds DuckDB when the process ends has it write sixty more."""
+    path = tmp_path / "transactions.parquet"
+    path.write_bytes(b"PAR1, which it is not")
+    (said,) = run(database, path, "--source=core", status=1)["error"].splitlines()
+    assert said.startswith("branchline: transactions.parquet after row 0: ")
