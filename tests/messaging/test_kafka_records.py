@@ -92,14 +92,21 @@ async def test_a_publisher_compresses_as_it_likes(
     assert await take(fetched, partition, limit=1_000) == list(range(300))
 
 
-async def test_what_a_limit_left_is_forgotten_when_the_position_moves(
+async def four_of_ten_taken(
     kafka_bootstrap: str, partition: KafkaPartition, consumer: AIOKafkaConsumer
-) -> None:
+) -> FetchedRecords:
     async with AIOKafkaProducer(bootstrap_servers=kafka_bootstrap) as producer:
         await append(producer, partition, *range(10))
     consumer.seek(partition, 0)
     fetched = FetchedRecords(consumer)
     assert await take(fetched, partition, limit=4) == [0, 1, 2, 3]
+    return fetched
+
+
+async def test_what_a_limit_left_is_forgotten_when_the_position_moves(
+    kafka_bootstrap: str, partition: KafkaPartition, consumer: AIOKafkaConsumer
+) -> None:
+    fetched = await four_of_ten_taken(kafka_bootstrap, partition, consumer)
     consumer.seek(partition, 2)
     assert await take(fetched, partition, limit=3) == [2, 3, 4]
 
@@ -108,11 +115,7 @@ async def test_what_a_limit_left_goes_with_its_partition(
     kafka_bootstrap: str, partition: KafkaPartition, consumer: AIOKafkaConsumer
 ) -> None:
     """Else whoever loses partitions keeps a fetch of each."""
-    async with AIOKafkaProducer(bootstrap_servers=kafka_bootstrap) as producer:
-        await append(producer, partition, *range(10))
-    consumer.seek(partition, 0)
-    fetched = FetchedRecords(consumer)
-    assert await take(fetched, partition, limit=4) == [0, 1, 2, 3]
+    _fetched = await four_of_ten_taken(kafka_bootstrap, partition, consumer)
     fetch = weakref.ref(consumer._fetcher._records[partition])
     consumer.assign([partition._replace(partition=1)])
     await eventually(lambda: fetch() is None, 5.0)
